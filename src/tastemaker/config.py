@@ -1,0 +1,286 @@
+"""One file, ``tastemaker.toml``, and one rule for the environment.
+
+Defaults stand here, each with its sentence; the file overrides them; ``TASTEMAKER_SECTION__KEY=value`` overrides the file
+(values of the environment are read as TOML, else as text). Unknown keys are refused with a hint. ``[models.NAME]`` holds
+a model's hyper-parameters: the struct beside the model decodes them, so this file knows no model.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
+
+import msgspec
+from msgspec import Meta, Struct, field
+
+from tastemaker.errors import ConfigError, did_you_mean
+
+PREFIX = "TASTEMAKER_"
+FILE = "tastemaker.toml"
+SECRET = re.compile(r"(?<=://)([^:/@\s]*):([^@/\s]+)(?=@)")
+
+
+class Section(Struct, frozen=True, forbid_unknown_fields=True):
+    """A table of the configuration file."""
+
+
+class Connect(Section, frozen=True):
+    """Where bytes live. Change the URLs and the same code runs on servers."""
+
+    home: Annotated[str, Meta(description="Folder of the embedded stores; `{home}` in a URL stands for it.")] = ".tastemaker"
+    log: Annotated[str, Meta(description="Event log: sqlite:///FILE.")] = "sqlite:///{home}/log.db"
+    kv: Annotated[str, Meta(description="Online store: lmdb:///FOLDER.")] = "lmdb:///{home}/kv"
+    lake: Annotated[str, Meta(description="Data lake of Delta tables: file:///FOLDER.")] = "file:///{home}/lake"
+    tables: Annotated[str, Meta(description="Tables of items, users, models, runs: sqlite:///FILE.")] = (
+        "sqlite:///{home}/tables.db"
+    )
+    models: Annotated[str, Meta(description="Folder of the model artifacts.")] = "{home}/models"
+
+
+class Log(Section, frozen=True):
+    """The event log."""
+
+    partitions: Annotated[int, Meta(ge=1, le=1024, description="Partitions by user; fixed when the log is created.")] = 8
+
+
+class Reward(Section, frozen=True):
+    """What an interaction of one kind is worth."""
+
+    weight: Annotated[float, Meta(ge=-100, le=100, description="Reward of one event; 0 ignores the kind.")] = 1.0
+    at_least: Annotated[float | None, Meta(description="Events with a smaller `value` count as nothing.")] = None
+
+
+class Rewards(Section, frozen=True):
+    """What clicks are worth, the same in training and serving."""
+
+    version: Annotated[str, Meta(description="Named by every model and decision; change it with the table below.")] = "1"
+    default: Annotated[float, Meta(description="Weight of a kind that `kinds` does not name.")] = 1.0
+    kinds: Annotated[dict[str, Reward], Meta(description="Interaction kind -> weight and threshold.")] = field(
+        default_factory=dict
+    )
+    history: Annotated[int, Meta(ge=1, le=10_000, description="Newest events of a user that models see.")] = 500
+
+
+class Train(Section, frozen=True):
+    """Which models a run trains."""
+
+    models: Annotated[
+        tuple[str, ...], Meta(min_length=1, description="Kinds trained by `daily`; the best one stands at the gate.")
+    ] = (
+        "popular",
+        "nmf",
+        "item_knn",
+        "als",
+    )
+    seed: Annotated[int, Meta(ge=0, description="Seed of everything random in training and evaluation.")] = 0
+
+
+class Evaluate(Section, frozen=True):
+    """How models are judged offline."""
+
+    split: Annotated[str, Meta(description="temporal or leave_one_out.")] = "temporal"
+    test_fraction: Annotated[
+        float, Meta(gt=0, lt=1, description="Share of the newest events held out by the temporal split.")
+    ] = 0.1
+    k: Annotated[tuple[int, ...], Meta(min_length=1, description="Cut-offs of the metrics.")] = (5, 10, 20)
+    metric: Annotated[str, Meta(description="The metric that ranks models.")] = "ndcg@10"
+    bootstrap: Annotated[int, Meta(ge=100, le=100_000, description="Resamples behind each interval.")] = 1000
+    confidence: Annotated[float, Meta(gt=0.5, lt=1, description="Confidence of the intervals.")] = 0.95
+
+
+class Gate(Section, frozen=True):
+    """What a model must show before it goes live."""
+
+    floor: Annotated[float, Meta(ge=0, le=1, description="Smallest value of the ranking metric.")] = 0.001
+    margin: Annotated[float, Meta(ge=0, le=1, description="Share of the live model's metric that may be lost.")] = 0.01
+    coverage: Annotated[
+        float, Meta(ge=0, le=1, description="Smallest share of the catalogue that is recommended to anybody.")
+    ] = 0.01
+    users: Annotated[int, Meta(ge=1, description="Fewest users in the evaluation.")] = 20
+    latency_ms: Annotated[float, Meta(gt=0, description="Longest time for one user's recommendations.")] = 50.0
+    loss_of_events: Annotated[
+        float, Meta(ge=0, le=1, description="Share by which training events may shrink against the live model.")
+    ] = 0.2
+
+
+class Publish(Section, frozen=True):
+    """How slates are written."""
+
+    slate: Annotated[int, Meta(ge=1, le=1000, description="Items of a stored slate.")] = 100
+    block: Annotated[int, Meta(ge=1, description="Users of one write.")] = 1024
+    keep: Annotated[int, Meta(ge=1, description="Versions whose slates stay, for rollback.")] = 2
+
+
+class Serving(Section, frozen=True):
+    """The HTTP API."""
+
+    host: Annotated[str, Meta(description="Address to listen on; others than loopback need an API key.")] = "127.0.0.1"
+    port: Annotated[int, Meta(ge=0, le=65535, description="Port to listen on.")] = 8000
+    k: Annotated[int, Meta(ge=1, le=100, description="Items of an answer unless `k=` says otherwise.")] = 10
+    because: Annotated[str, Meta(description="Wording of a reason; `{title}` is the item of the history.")] = (
+        "Because you watched {title}"
+    )
+    deadline_ms: Annotated[float, Meta(gt=0, description="Time to compose an answer before a stored one is given.")] = 100.0
+    max_batch: Annotated[int, Meta(ge=1, description="Most events in one request.")] = 1000
+    max_body: Annotated[int, Meta(ge=1024, description="Most bytes of a request.")] = 1_048_576
+    rate: Annotated[float, Meta(ge=0, description="Requests a second that one API key may make; 0: no limit.")] = 0.0
+    keys: Annotated[bool, Meta(description="Ask for API keys also on loopback.")] = False
+
+
+class Streaming(Section, frozen=True):
+    """The nearline worker."""
+
+    batch: Annotated[int, Meta(ge=1, description="Most records of one update.")] = 5000
+    wait_ms: Annotated[float, Meta(gt=0, description="Longest sleep when no event arrives.")] = 50.0
+    refresh_lag: Annotated[int, Meta(ge=0, description="With more records waiting, slates are left to the next request.")] = 2000
+    trending_hours: Annotated[float, Meta(gt=0, description="Half-life of the trending counters, in hours.")] = 24.0
+
+
+class Schedule(Section, frozen=True):
+    """When `tastemaker up` runs the pipelines. 0 switches one off."""
+
+    daily_hours: Annotated[float, Meta(ge=0, description="Hours between runs of `daily`.")] = 24.0
+    hourly_minutes: Annotated[float, Meta(ge=0, description="Minutes between runs of `hourly`.")] = 60.0
+    retries: Annotated[int, Meta(ge=0, le=20, description="Tries of a failed step after the first.")] = 2
+
+
+class Config(Section, frozen=True):
+    """The whole configuration."""
+
+    connect: Connect = Connect()
+    log: Log = Log()
+    rewards: Rewards = Rewards()
+    train: Train = Train()
+    evaluate: Evaluate = Evaluate()
+    gate: Gate = Gate()
+    publish: Publish = Publish()
+    serving: Serving = Serving()
+    streaming: Streaming = Streaming()
+    schedule: Schedule = Schedule()
+    models: Annotated[dict[str, dict[str, Any]], Meta(description="Hyper-parameters by model kind.")] = field(
+        default_factory=dict
+    )
+
+    def url(self, name: str) -> str:
+        """The URL of a store, with ``{home}`` filled in."""
+        return str(getattr(self.connect, name)).replace("{home}", self.connect.home)
+
+    @property
+    def home(self) -> Path:
+        """The folder of the embedded stores."""
+        return Path(self.connect.home)
+
+    @property
+    def model_folder(self) -> Path:
+        return Path(self.url("models"))
+
+
+def load(path: Path | str | None = None, environ: Mapping[str, str] | None = None) -> tuple[Config, dict[str, str]]:
+    """The configuration and where each overridden key came from: ``{"connect.kv": "environment"}``.
+
+    ``path`` None reads ``$TASTEMAKER_CONFIG`` or ``tastemaker.toml`` in the current folder, if there is one.
+    """
+    environ = os.environ if environ is None else environ
+    file = Path(path or environ.get(PREFIX + "CONFIG", FILE))
+    origins: dict[str, str] = {}
+    tree: dict[str, Any] = {}
+    if file.exists():
+        try:
+            tree = tomllib.loads(file.read_text("utf-8"))
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{file}: not valid TOML: {error}") from None
+        origins |= {name: str(file) for name, _ in leaves(tree)}
+    elif path is not None or PREFIX + "CONFIG" in environ:
+        raise ConfigError(f"{file}: no such configuration file; create it or leave --config out")
+    for variable, text in sorted(environ.items()):
+        if variable.startswith(PREFIX) and "__" in variable:
+            parts = variable.removeprefix(PREFIX).lower().split("__")
+            plant(tree, parts, read_value(text), variable)
+            origins[".".join(parts)] = f"${variable}"
+    return decode(tree, origins, str(file)), origins
+
+
+def decode(tree: dict[str, Any], origins: Mapping[str, str], file: str) -> Config:
+    """A checked configuration out of nested tables; the error names key, value, origin and remedy."""
+    refuse_unknown(tree, Config, "", origins, file)
+    try:
+        return msgspec.convert(tree, Config)
+    except msgspec.ValidationError as error:
+        reason, _, path = str(error).partition(" - at `$.")
+        name = path.rstrip("`").replace("[...]", "") or "configuration"
+        origin = origins.get(name, file)
+        value: Any = tree
+        for part in name.split("."):
+            value = value.get(part, "?") if isinstance(value, dict) else value
+        raise ConfigError(f"{origin}: {name} = {value!r}: {reason}") from None
+
+
+def refuse_unknown(tree: Mapping[str, Any], section: type[Section], path: str, origins: Mapping[str, str], file: str) -> None:
+    hints = get_type_hints(section)
+    for name, value in tree.items():
+        if name not in hints:
+            full = f"{path}{name}"
+            raise ConfigError(f"{origins.get(full, file)}: unknown key {full}; {did_you_mean(name, hints)}")
+        if isinstance(hints[name], type) and issubclass(hints[name], Section) and isinstance(value, dict):
+            refuse_unknown(value, hints[name], f"{path}{name}.", origins, file)
+
+
+def leaves(tree: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted names and values of nested tables.
+
+    >>> list(leaves({"a": {"b": 1}}))
+    [('a.b', 1)]
+    """
+    for name, value in tree.items():
+        if isinstance(value, Mapping) and value:
+            yield from leaves(value, f"{path}{name}.")
+        else:
+            yield f"{path}{name}", value
+
+
+def plant(tree: dict[str, Any], parts: list[str], value: Any, variable: str) -> None:
+    for part in parts[:-1]:
+        tree = tree.setdefault(part, {})
+        if not isinstance(tree, dict):
+            raise ConfigError(f"${variable}: {part} is a value, not a table")
+    tree[parts[-1]] = value
+
+
+def read_value(text: str) -> Any:
+    """A value of the environment: TOML where it parses, else the text itself.
+
+    >>> read_value("8"), read_value("[5, 10]"), read_value("redis://h")
+    (8, [5, 10], 'redis://h')
+    """
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def hide(value: Any) -> Any:
+    """The value without its password.
+
+    >>> hide("redis://u:secret@host/0")
+    'redis://u:***@host/0'
+    """
+    return SECRET.sub(r"\1:***", value) if isinstance(value, str) else value
+
+
+def keys(section: type[Section] = Config, path: str = "") -> Iterator[tuple[str, str, Any, str]]:
+    """Every key as (dotted name, type, default, sentence), for the reference and ``tastemaker config``."""
+    for info in msgspec.structs.fields(section):
+        hint = get_type_hints(section, include_extras=True)[info.name]
+        if isinstance(hint, type) and issubclass(hint, Section):
+            yield from keys(hint, f"{path}{info.name}.")
+            continue
+        plain, meta = (get_args(hint)[0], get_args(hint)[1]) if get_origin(hint) is Annotated else (hint, Meta())
+        default = info.default if info.default is not msgspec.NODEFAULT else info.default_factory()
+        shown = (
+            plain.__name__ if isinstance(plain, type) and not get_args(plain) else str(plain).replace("tastemaker.config.", "")
+        )
+        yield f"{path}{info.name}", shown, default, meta.description or ""
