@@ -1,0 +1,108 @@
+"""The live version: one pointer in the online store, and the models that it names.
+
+The pointer is the truth; the cards' states follow it and are repaired from it. A reader compares the pointer's bytes with
+those it loaded and loads anew when they differ: it serves the old version or the new, never a mixture.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
+
+from tastemaker.errors import Conflict, NotFound, did_you_mean
+from tastemaker.models import Recommender
+from tastemaker.models.artifact import load_model
+from tastemaker.storage import Storage, keys
+from tastemaker.storage.kv import KeyValue
+
+
+class Live(Struct, frozen=True):
+    """The pointer's content."""
+
+    version: str
+    kind: str
+    artifact: str  # folder in the model store
+    made: int  # when the model was trained
+    since: int  # when it went live
+    fallback: str  # artifact of the popular model
+    previous: str | None = None  # version to roll back to
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """The live models, loaded."""
+
+    pointer: bytes | None = None
+    live: Live | None = None
+    model: Recommender | None = None
+    fallback: Recommender | None = None
+
+    @property
+    def version(self) -> str:
+        return self.live.version if self.live else ""
+
+
+_decode = msgspec.json.Decoder(Live).decode
+
+
+def read(kv: KeyValue) -> Live | None:
+    """What is live, if anything is."""
+    pointer = kv.get([keys.LIVE])[0]
+    return _decode(pointer) if pointer is not None else None
+
+
+def load(folder: Path, pointer: bytes | None) -> Bundle:
+    """The models that a pointer names, from the model store ``folder``."""
+    if pointer is None:
+        return Bundle()
+    live = _decode(pointer)
+    model = load_model(folder / live.artifact)
+    fallback = model if live.fallback == live.artifact else load_model(folder / live.fallback)
+    return Bundle(pointer, live, model, fallback)
+
+
+def promote(storage: Storage, version: str, now: int, fallback: str | None = None) -> Live:
+    """Makes a version live. ``fallback`` is the artifact of the popular model; None keeps the one in use."""
+    cards = storage.tables.models
+    card = cards.get(version)
+    if card is None:
+        raise NotFound(f"model version {version!r}: no such version; {did_you_mean(version, [c.version for c in cards.all()])}")
+    before = read(storage.kv)
+    if before is not None and before.version == version and fallback in (None, before.fallback):
+        settle(storage, before)
+        return before
+    if not (storage.config.model_folder / card.artifact).is_dir():
+        raise Conflict(
+            f"model version {version!r}: its artifact {card.artifact!r} is gone; train again or choose another version"
+        )
+    previous = before.version if before and before.version != version else (before.previous if before else None)
+    standby = fallback or (before.fallback if before else card.artifact)
+    live = Live(version, card.kind, card.artifact, card.made, now, standby, previous)
+    storage.kv.put({keys.LIVE: msgspec.json.encode(live)})
+    settle(storage, live)
+    return live
+
+
+def settle(storage: Storage, live: Live) -> None:
+    """Brings the cards' states in line with the pointer."""
+    cards = storage.tables.models
+    for old in cards.all(state="live"):
+        if old.version != live.version:
+            cards.put(replace(old, state="retired"))
+    card = cards.get(live.version)
+    if card is not None and card.state != "live":
+        cards.put(replace(card, state="live"))
+
+
+def rollback(storage: Storage, now: int) -> Live:
+    """Makes the version before the live one live again."""
+    live = read(storage.kv)
+    if live is None:
+        raise NotFound("nothing is live, so there is nothing to roll back; run `tastemaker run daily` first")
+    if live.previous is None:
+        raise Conflict(f"{live.version} is the first version that went live: there is none before it")
+    return promote(storage, live.previous, now)

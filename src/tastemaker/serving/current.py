@@ -1,0 +1,101 @@
+"""What this process answers with: live models, catalogue, trending counters, and a popular list for the worst hour.
+
+A thread looks at three small values of the online store a few times a second and loads what changed beside the traffic;
+the finished ``Now`` is swapped in with one assignment, so a request sees one state from beginning to end.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass, field
+
+import msgspec
+
+from tastemaker import telemetry
+from tastemaker.config import Config
+from tastemaker.domain import Scored
+from tastemaker.registry.live import Bundle, load
+from tastemaker.slates.catalogue import Catalogue
+from tastemaker.slates.compose import compose
+from tastemaker.slates.sources import Shelf, Taste, Wish
+from tastemaker.storage import Storage, keys
+
+LOOK = 0.2  # seconds between looks
+_trending = msgspec.json.Decoder(tuple[tuple[str, float], ...]).decode
+
+
+@dataclass(frozen=True)
+class Now:
+    """One state of the world."""
+
+    bundle: Bundle = field(default_factory=Bundle)
+    shelf: Shelf = field(default_factory=Shelf)
+    popular: tuple[Scored, ...] = ()  # what everybody gets when nothing else can be read
+    trending: bytes | None = None  # as read, to see a change
+
+    @property
+    def catalogue(self) -> Catalogue:
+        return self.shelf.catalogue
+
+
+class Current:
+    """Keeps ``now`` up to date."""
+
+    def __init__(self, storage: Storage, config: Config) -> None:
+        self.storage, self.config = storage, config
+        self.now = Now(shelf=Shelf(because=config.serving.because))
+        self.failure: BaseException | None = None
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def look(self) -> None:
+        """Takes over what changed since the last look."""
+        with self._lock:
+            now = self.now
+            pointer, stamp, trending = self.storage.kv.get([keys.LIVE, keys.CATALOG, keys.TRENDING])
+            bundle = now.bundle if pointer == now.bundle.pointer else load(self.config.model_folder, pointer)
+            catalogue = self._catalogue(now.catalogue, int(stamp or 0))
+            if bundle is now.bundle and catalogue is now.catalogue and trending == now.trending:
+                return
+            shelf = Shelf(
+                catalogue,
+                bundle.model,
+                bundle.fallback,
+                _trending(trending) if trending is not None else (),
+                self.config.serving.because,
+            )
+            popular = compose(shelf, Taste(), Wish(self.config.publish.slate)).items
+            self.now = Now(bundle, shelf, popular, trending)
+        if bundle.live is not None:
+            telemetry.LIVE.clear()
+            telemetry.LIVE.labels(bundle.live.version, bundle.live.kind).set(1)
+            telemetry.LIVE_AGE.set(time.time() - bundle.live.made / 1000)
+
+    def _catalogue(self, known: Catalogue, stamp: int) -> Catalogue:
+        if stamp == known.stamp and (known.items or self.now.popular):
+            return known
+        fresh = self.storage.tables.items.stamp()
+        return known if fresh == known.stamp else Catalogue.of(self.storage.tables.items.all(), fresh)
+
+    def start(self) -> None:
+        self.look()
+        self._thread = threading.Thread(target=self._run, name="tastemaker-current", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        while not self._stop.wait(LOOK):
+            try:
+                self.look()
+                self.failure = None
+            except Exception as error:
+                # Requests go on with what is loaded; readiness and the log say what is wrong.
+                if self.failure is None:
+                    telemetry.log.error("look_failed", error=str(error), exc_info=True)
+                self.failure = error
+
+    def stop(self) -> None:
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join()

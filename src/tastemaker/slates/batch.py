@@ -1,0 +1,48 @@
+"""Slates for many users at once: one call of the model a block, the same slates as ``compose`` one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from tastemaker.domain import History
+from tastemaker.models.interactions import Histories, Rows
+from tastemaker.slates.compose import Composed, compose
+from tastemaker.slates.sources import Shelf, Taste, Wish, explained, numbered
+
+
+def compose_block(shelf: Shelf, histories: Sequence[History], k: int) -> list[Composed]:
+    """The ``k`` best items for each history; histories that fill less than a slate go down the ladder by themselves."""
+    model = shelf.model
+    if model is None or model.kind == "popular":
+        return [one(shelf, history, k) for history in histories]
+    rows = [numbered(history, model.items) for history in histories]
+    block = stacked(rows)
+    seen = Rows(block.indptr, block.items)
+    found = model.recommend(block, k, exclude=seen, allowed=shelf.catalogue.mask(model.items))
+    composed = []
+    for row, history in enumerate(histories):
+        full = found.items[row, -1] >= 0
+        if full:
+            items = tuple(explained(shelf, rows[row], found.items[row], found.scores[row]))
+            composed.append(Composed(items, "personal"))
+        else:
+            composed.append(one(shelf, history, k))
+    return composed
+
+
+def one(shelf: Shelf, history: History, k: int) -> Composed:
+    return compose(shelf, Taste(history), Wish(k, exclude=frozenset(history.items)))
+
+
+def stacked(rows: Sequence[Histories]) -> Histories:
+    """Single-row histories as one block."""
+    indptr = np.zeros(len(rows) + 1, np.int64)
+    np.cumsum([len(row.items) for row in rows], out=indptr[1:])
+    return Histories(
+        indptr,
+        np.concatenate([row.items for row in rows]),
+        np.concatenate([row.weights for row in rows]),
+        np.concatenate([row.times for row in rows]),
+    )
