@@ -1,0 +1,39 @@
+"""The loop on one page: what runs every day and every hour, in which order.
+
+Nothing heavy is imported here; each step's function is found when it runs.
+"""
+
+from __future__ import annotations
+
+from tastemaker.errors import NotFound, did_you_mean
+from tastemaker.pipelines.pipeline import Pipeline, Step
+
+STEPS = "tastemaker.pipelines.steps"
+
+INGEST = Step("ingest", f"{STEPS}.ingest:ingest", "Moves the log's new events into the lake.")
+FEATURES = Step("features", f"{STEPS}.features:features", "Computes user and item features at this moment.")
+TRAIN = Step("train", f"{STEPS}.train:train", "Trains every configured model: once to be judged, once on everything.")
+EVALUATE = Step(
+    "evaluate", f"{STEPS}.evaluate:evaluate_candidates", "Measures every candidate and the live model on held-out events."
+)
+GATE = Step("gate", f"{STEPS}.gate:gate", "Asks whether the best candidate may go live; a closed gate skips the rest.")
+PUBLISH = Step("publish", f"{STEPS}.publish:publish_candidate", "Computes slates for all users, then flips the live pointer.")
+MONITOR = Step("monitor", f"{STEPS}.monitor:monitor", "Measures what was served: click-through by model, freshness, coverage.")
+FRESHEN = Step("freshen", f"{STEPS}.freshen:freshen", "Counts anew what is popular, without training.")
+REPUBLISH = Step("publish", f"{STEPS}.publish:publish_live", "Computes slates for all users with the live model.")
+
+PIPELINES = {
+    pipeline.name: pipeline
+    for pipeline in (
+        Pipeline("daily", "The whole loop: from new events to a judged and published model.",
+                 (INGEST, FEATURES, TRAIN, EVALUATE, GATE, PUBLISH, MONITOR)),
+        Pipeline("hourly", "New events and popularity under the live model.", (INGEST, FRESHEN, REPUBLISH)),
+    )
+}  # fmt: skip
+
+
+def pipeline(name: str) -> Pipeline:
+    """A pipeline by its name."""
+    if name not in PIPELINES:
+        raise NotFound(f"pipeline {name!r} does not exist; {did_you_mean(name, PIPELINES)}")
+    return PIPELINES[name]

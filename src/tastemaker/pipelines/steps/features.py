@@ -1,0 +1,32 @@
+"""The step ``features``: what is known of users and items at the end of the window, as lake tables."""
+
+from __future__ import annotations
+
+import ibis
+
+from tastemaker.config import Config
+from tastemaker.features import catalog, table
+from tastemaker.pipelines.pipeline import Outcome, Progress, Window, summary_of
+from tastemaker.storage import Storage
+
+KEYS = ("user", "item")
+
+
+def features(storage: Storage, config: Config, window: Window, progress: Progress) -> Outcome:
+    """Writes ``user_features`` and ``item_features``: a row for everybody and everything that has an event."""
+    versions = summary_of(storage, window, "ingest")["versions"]
+    connection = table.connect()
+    if "interactions" not in versions:
+        return Outcome({"rows": {}, "catalog": catalog.version()})
+    events = connection.read_parquet(storage.lake.files("interactions", versions["interactions"]))
+    views = connection.read_parquet(storage.lake.files("views", versions["views"])) if "views" in versions else None
+    rows: dict[str, int] = {}
+    written: dict[str, int] = {}
+    for done, key in enumerate(KEYS):
+        progress(done, len(KEYS), f"{key} features")
+        requests = events.select(key).distinct().mutate(at=ibis.literal(window.end, "int64"))
+        wanted = [feature for feature in catalog.FEATURES if feature.key == key and feature.name != "user_recent"]
+        found = table.point_in_time(requests, events, wanted, rewards=config.rewards, views=views).order_by(key).to_pyarrow()
+        written[f"{key}_features"] = storage.lake.overwrite(f"{key}_features", found)
+        rows[f"{key}_features"] = len(found)
+    return Outcome({"rows": rows, "versions": written, "catalog": catalog.version()})

@@ -1,0 +1,118 @@
+"""The step ``publish``: slates for all users in blocks, then one pointer flips.
+
+Slates are written under their version's own keys, so readers do not see them until the pointer names the version; a crash
+in between leaves the old version live and whole. A stored slate says how far of the log it knows: users who did something
+since are answered from their history until the worker has made them a new one.
+"""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+
+from tastemaker.config import Config
+from tastemaker.domain import History, Slate
+from tastemaker.errors import NotFound
+from tastemaker.models.artifact import load_model
+from tastemaker.models.interactions import Histories, Interactions
+from tastemaker.pipelines.pipeline import Outcome, Progress, Window, summary_of
+from tastemaker.pipelines.steps.train import FALLBACK, MODEL
+from tastemaker.pipelines.training import pinned
+from tastemaker.registry import live
+from tastemaker.slates.batch import compose_block
+from tastemaker.slates.catalogue import Catalogue
+from tastemaker.slates.sources import Shelf
+from tastemaker.slates.stored import store
+from tastemaker.storage import Storage, keys
+from tastemaker.storage.log import partition_of
+
+
+def publish_candidate(storage: Storage, config: Config, window: Window, progress: Progress) -> Outcome:
+    """Publishes the version that the gate let through and makes it live."""
+    version: str = summary_of(storage, window, "gate")["version"]
+    card = storage.tables.models.get(version)
+    if card is None:
+        raise NotFound(f"model version {version!r} has no card any more; run the pipeline from its beginning")
+    fallback = f"{FALLBACK}-{window.suffix}/{MODEL}"
+    users = write_slates(storage, config, window, progress, version, card.artifact, fallback)
+    before = live.read(storage.kv)
+    now = live.promote(storage, version, int(time.time() * 1000), fallback)
+    removed = clean(storage, config, now)
+    return Outcome({"version": version, "users": users, "before": before.version if before else None, "removed": removed})
+
+
+def publish_live(storage: Storage, config: Config, window: Window, progress: Progress) -> Outcome:
+    """Publishes the live version again, with the newest histories."""
+    now = live.read(storage.kv)
+    if now is None:
+        return Outcome({"users": 0}, halt="nothing is live yet; `daily` trains the first model")
+    users = write_slates(storage, config, window, progress, now.version, now.artifact, now.fallback)
+    return Outcome({"version": now.version, "users": users})
+
+
+def write_slates(
+    storage: Storage, config: Config, window: Window, progress: Progress, version: str, artifact: str, fallback: str
+) -> int:
+    """Composes and stores everybody's slate; returns for how many users."""
+    data, _, _ = pinned(storage, config, window)
+    ends: list[int] = summary_of(storage, window, "ingest")["ends"]
+    model = load_model(config.model_folder / artifact)
+    catalogue = Catalogue.of(storage.tables.items.all(), storage.tables.items.stamp())
+    shelf = Shelf(
+        catalogue, model, load_model(config.model_folder / fallback), because=config.serving.because
+    )  # no trending: it would be stale by the time it is shown
+    erased = erased_users(storage)
+    block = config.publish.block
+    made = window.end
+    for start in range(0, len(data.users), block):
+        rows = np.arange(start, min(start + block, len(data.users)))
+        names = [data.users[row] for row in rows]
+        histories = data.histories.take(rows)
+        slates = compose_block(shelf, names_of(data, histories), config.publish.slate)
+        writes = {
+            keys.slate(version, user): store(
+                Slate(user, version, made, ends[partition_of(user, len(ends))] - 1, slate.items),
+                slate.rung,
+                catalogue,
+                config.serving.k,
+            )
+            for user, slate in zip(names, slates, strict=True)
+            if user not in erased
+        }
+        storage.kv.put(writes)
+        progress(int(rows[-1]) + 1, len(data.users), "slates")
+    return len(data.users)
+
+
+def names_of(data: Interactions, histories: Histories) -> list[History]:
+    """Histories in outside ids."""
+    ids = data.items.ids
+    return [
+        History(
+            tuple(ids[item] for item in histories.items[a:b].tolist()),
+            tuple(histories.weights[a:b].tolist()),
+            tuple(histories.times[a:b].tolist()),
+        )
+        for a, b in zip(histories.indptr[:-1].tolist(), histories.indptr[1:].tolist(), strict=True)
+    ]
+
+
+def erased_users(storage: Storage) -> set[str]:
+    """Users whose erasure the lake knows of: the pinned version may still hold their events."""
+    if storage.lake.version("erasures") < 0:
+        return set()
+    return set(storage.lake.read("erasures", columns=["user"])["user"].to_pylist())
+
+
+def clean(storage: Storage, config: Config, now: live.Live) -> list[str]:
+    """Removes the slates of versions that nobody will roll back to."""
+    kept = {now.version, now.previous}
+    retired = [card.version for card in storage.tables.models.all(state="retired") if card.version not in kept]
+    removed = []
+    for version in retired[max(0, config.publish.keep - len(kept)) :]:
+        found = [key for key, _ in storage.kv.scan(keys.slates(version))]
+        if found:
+            storage.kv.delete(found)
+            removed.append(version)
+    return removed

@@ -1,0 +1,107 @@
+"""The lake's events as a training set: dense numbers, compressed rows, one history a user.
+
+The query is Ibis on DuckDB over the files of one pinned table version, so that a run tried again reads the same data.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from tastemaker.config import Config
+from tastemaker.errors import NotFound
+from tastemaker.features import table
+from tastemaker.models.interactions import Histories, Interactions, Rows, Vocabulary
+from tastemaker.pipelines.pipeline import Window, summary_of
+from tastemaker.storage import Storage
+
+
+def training_set(storage: Storage, config: Config, versions: Mapping[str, int]) -> Interactions:
+    """Everybody's history as of the pinned versions, with categories and stated preferences.
+
+    Raises ``NotFound`` when there is no event to learn from.
+    """
+    if "interactions" not in versions:
+        raise NotFound("there are no interactions to learn from: send events to the API or use `tastemaker import`")
+    connection = table.connect()
+    files = storage.lake.files("interactions", versions["interactions"])
+    events = table.distinct_events(connection.read_parquet(files))
+    rows: pa.Table = table.histories(events, config.rewards, before=None, length=config.rewards.history).to_pyarrow()
+    if not len(rows):
+        raise NotFound("no interaction is worth anything: all have weight 0 or lie under `at_least` (see [rewards.kinds])")
+    return interactions_of(rows, *categories_of(storage), stated=stated_preferences(storage))
+
+
+def interactions_of(
+    rows: pa.Table, by_item: Mapping[str, tuple[str, ...]], names: tuple[str, ...], stated: Mapping[str, Mapping[str, float]]
+) -> Interactions:
+    """(user, item, weight, time) rows as a training set; users and items are numbered in the order of their ids."""
+    users, user_of = numbered(rows["user"])
+    items, item_of = numbered(rows["item"])
+    times = rows["time"].to_numpy()
+    histories = Histories.grouped(
+        user_of.astype(np.int64), item_of, rows["weight"].to_numpy().astype(np.float32), times.astype(np.int64), len(users)
+    )
+    number = {name: position for position, name in enumerate(names)}
+    lists = [sorted({number[name] for name in by_item.get(item, ())}) for item in items]
+    indptr = np.zeros(len(items) + 1, np.int64)
+    np.cumsum([len(row) for row in lists], out=indptr[1:])
+    categories = Rows(indptr, np.array([entry for row in lists for entry in row], np.int32)) if names else None
+    return Interactions(
+        users,
+        Vocabulary(items),
+        histories,
+        int(times.max()),
+        categories,
+        names,
+        preference_matrix(users, number, stated),
+    )
+
+
+def numbered(column: pa.ChunkedArray) -> tuple[tuple[str, ...], npt.NDArray[np.int32]]:
+    """The distinct values in order, and each row's number among them."""
+    encoded = column.combine_chunks().dictionary_encode()
+    names = np.array(encoded.dictionary.to_pylist(), dtype=object)
+    order = np.argsort(names)
+    rank = np.empty(len(names), np.int32)
+    rank[order] = np.arange(len(names), dtype=np.int32)
+    return tuple(names[order].tolist()), rank[encoded.indices.to_numpy()]
+
+
+def categories_of(storage: Storage) -> tuple[dict[str, tuple[str, ...]], tuple[str, ...]]:
+    """Categories by item, and all their names."""
+    by_item = {item.item: item.categories for item in storage.tables.items.all() if item.categories}
+    return by_item, tuple(sorted({name for found in by_item.values() for name in found}))
+
+
+def stated_preferences(storage: Storage) -> dict[str, dict[str, float]]:
+    stated: dict[str, dict[str, float]] = {}
+    for user, category, score in storage.tables.users.preferences():
+        stated.setdefault(user, {})[category] = score
+    return stated
+
+
+def preference_matrix(
+    users: tuple[str, ...], number: Mapping[str, int], stated: Mapping[str, Mapping[str, float]]
+) -> npt.NDArray[np.float32]:
+    """(users, categories), NaN where nothing was stated; (0, 0) when nobody stated anything."""
+    if not stated or not number:
+        return np.zeros((0, 0), np.float32)
+    matrix = np.full((len(users), len(number)), np.nan, np.float32)
+    for row, user in enumerate(users):
+        for category, score in stated.get(user, {}).items():
+            if category in number:
+                matrix[row, number[category]] = score
+    return matrix
+
+
+def pinned(storage: Storage, config: Config, window: Window) -> tuple[Interactions, dict[str, int], float]:
+    """The run's training set, the table versions it was read from, and the seconds it took."""
+    began = time.perf_counter()
+    versions: dict[str, int] = summary_of(storage, window, "ingest")["versions"]
+    data = training_set(storage, config, versions)
+    return data, versions, time.perf_counter() - began

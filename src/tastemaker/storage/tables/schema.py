@@ -1,0 +1,137 @@
+"""Every table, as SQLAlchemy metadata: the one description that the migrations must arrive at.
+
+The types are chosen so that SQLite, PostgreSQL and MySQL behave alike: keys compare by their bytes (else MySQL takes "A" for
+"a", and PostgreSQL sorts by the language of the server), times are 64-bit milliseconds, NaN is NULL, and structures are JSON
+in a text column that nobody queries into.
+
+A writer first locks its row of ``stamps``. This makes read-compare-write safe in every database, and the row's value is a
+cheap way to see that a table has changed.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Boolean, Column, Double, ForeignKey, Index, Integer, MetaData, String, Table, Text
+from sqlalchemy.dialects import mysql
+from sqlalchemy.types import TypeEngine
+
+REVISION = "0001"  # the newest migration; a test holds it equal to the scripts
+
+
+def key(length: int = 256) -> TypeEngine[str]:
+    """Text that compares by its bytes."""
+    exact = mysql.VARCHAR(length, charset="utf8mb4", collation="utf8mb4_bin")
+    return String(length).with_variant(exact, "mysql").with_variant(String(length, collation="C"), "postgresql")
+
+
+def text() -> TypeEngine[str]:
+    """Text of any length; MySQL's own TEXT ends at 64 KiB."""
+    return Text().with_variant(mysql.LONGTEXT(charset="utf8mb4"), "mysql")
+
+
+metadata = MetaData()
+
+stamps = Table(
+    "stamps",
+    metadata,
+    Column("name", key(64), primary_key=True),
+    Column("value", BigInteger, nullable=False),
+)
+
+items = Table(
+    "items",
+    metadata,
+    Column("item", key(), primary_key=True),
+    Column("id", key(), nullable=False),  # of the change that wrote the row
+    Column("time", BigInteger, nullable=False),
+    Column("title", text(), nullable=False),
+    Column("categories", text(), nullable=False),
+    Column("text", text(), nullable=False),
+    Column("active", Boolean, nullable=False),
+    Column("released", BigInteger),
+    Column("deleted", Boolean, nullable=False),
+    Column("fields", text(), nullable=False),
+)
+
+users = Table(
+    "users",
+    metadata,
+    Column("user", key(), primary_key=True),
+    Column("segment", text(), nullable=False),
+    Column("fields", text(), nullable=False),
+    Column("time", BigInteger, nullable=False),  # of the newest change
+    Column("segment_time", BigInteger, nullable=False),  # each part keeps its own time: late news must not undo newer ones
+    Column("fields_time", BigInteger, nullable=False),
+    Column("preferences_time", BigInteger, nullable=False),
+)
+
+preferences = Table(
+    "preferences",
+    metadata,
+    Column("user", key(), ForeignKey("users.user", ondelete="CASCADE"), primary_key=True),
+    Column("category", key(), primary_key=True),
+    Column("score", Double, nullable=False),
+)
+
+models = Table(
+    "models",
+    metadata,
+    Column("version", key(), primary_key=True),
+    Column("kind", key(64), nullable=False),
+    Column("state", key(64), nullable=False),
+    Column("made", BigInteger, nullable=False),
+    Column("card", text(), nullable=False),
+    Index("ix_models_made", "made"),
+)
+
+metrics = Table(
+    "metrics",
+    metadata,
+    Column("id", key(64), primary_key=True),  # digest of name, model, slice, time: together too long for a key in MySQL
+    Column("name", key(), nullable=False),
+    Column("model", key(), nullable=False),
+    Column("slice", key(), nullable=False),
+    Column("time", BigInteger, nullable=False),
+    Column("value", Double),
+    Column("low", Double),
+    Column("high", Double),
+    Column("n", BigInteger, nullable=False),
+    Column("source", key(64), nullable=False),
+    Index("ix_metrics_time", "time"),
+    Index("ix_metrics_name_time", "name", "time"),
+    Index("ix_metrics_model_time", "model", "time"),
+)
+
+runs = Table(
+    "runs",
+    metadata,
+    Column("id", key(), primary_key=True),
+    Column("pipeline", key(), nullable=False),
+    Column("start", BigInteger, nullable=False),
+    Column("end", BigInteger, nullable=False),
+    Column("state", key(64), nullable=False),
+    Column("began", BigInteger, nullable=False),
+    Column("ended", BigInteger),
+    Column("steps", text(), nullable=False),
+    Index("ix_runs_pipeline_began", "pipeline", "began"),
+)
+
+experiments = Table(
+    "experiments",
+    metadata,
+    Column("experiment", key(64), primary_key=True),
+    Column("version", Integer, primary_key=True, autoincrement=False),
+    Column("state", key(64), nullable=False),
+    Column("made", BigInteger, nullable=False),
+    Column("spec", text(), nullable=False),
+)
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("id", key(64), primary_key=True),  # the first letters of the digest
+    Column("name", key(), nullable=False),
+    Column("digest", key(64), nullable=False),  # SHA-256 of the secret, which is kept nowhere
+    Column("scopes", text(), nullable=False),
+    Column("made", BigInteger, nullable=False),
+    Column("revoked", Boolean, nullable=False),
+)
