@@ -71,6 +71,11 @@ class Items:
         with reading(self.engine) as connection:
             return [item_of(row) for row in connection.execute(select(items).where(~items.c.deleted).order_by(items.c.item))]
 
+    def deleted(self) -> frozenset[str]:
+        """Ids of the items that were deleted: events may still speak of them."""
+        with reading(self.engine) as connection:
+            return frozenset(connection.execute(select(items.c.item).where(items.c.deleted)).scalars())
+
     def page(self, after: str, limit: int) -> list[ItemChange]:
         """The next items behind ``after`` ("" is the beginning), in order of their ids."""
         chosen = select(items).where(~items.c.deleted, items.c.item > after).order_by(items.c.item).limit(limit)

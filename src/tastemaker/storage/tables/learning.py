@@ -151,8 +151,9 @@ class Runs:
         return self.select(chosen if pipeline is None else chosen.where(runs.c.pipeline == pipeline))
 
     def unfinished(self, pipeline: str) -> Run | None:
-        """The newest run of a pipeline that is not done: it runs, waits, has failed or was left by a crash."""
-        found = self.select(newest_first().where(runs.c.pipeline == pipeline, runs.c.state != "done").limit(1))
+        """The newest run of a pipeline that may go on: it runs, waits, has failed or was left by a crash."""
+        ended = runs.c.state.in_(("done", "abandoned"))
+        found = self.select(newest_first().where(runs.c.pipeline == pipeline, ~ended).limit(1))
         return found[0] if found else None
 
     def select(self, chosen: Select[*tuple[Any, ...]]) -> list[Run]:

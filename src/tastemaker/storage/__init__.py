@@ -1,0 +1,90 @@
+"""Where bytes live: the only package that knows a server exists.
+
+Four ports, each chosen by a URL of the configuration and loaded when it is asked for:
+
+    log      events in order, kept for good      storage/log/      sqlite://
+    kv       states, slates, the live pointer    storage/kv/       lmdb://
+    lake     events as Delta tables              storage/lake.py   file://
+    tables   items, users, models, runs          storage/tables/   sqlite://
+
+``connect(config)`` opens them on first use. An adapter's name is its URL's scheme: nothing above this package changes
+when a file becomes a server.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from tastemaker.config import Config, hide
+from tastemaker.errors import MissingExtra, UnknownScheme, did_you_mean
+from tastemaker.storage import kv, log
+
+if TYPE_CHECKING:
+    from tastemaker.storage.kv import KeyValue
+    from tastemaker.storage.lake import Lake
+    from tastemaker.storage.log import EventLog
+    from tastemaker.storage.tables import Tables
+
+LAKES = {"file": "tastemaker.storage.lake:open_lake"}
+TABLES = {"sqlite": "tastemaker.storage.tables:open_tables"}
+
+
+class Storage:
+    """The four stores of a configuration, opened on first use. Use it as a context manager."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+
+    @cached_property
+    def log(self) -> EventLog:
+        opener: Callable[[str, int], EventLog] = resolve(self.config.url("log"), log.SCHEMES, "connect.log")
+        return opener(self.config.url("log"), self.config.log.partitions)
+
+    @cached_property
+    def kv(self) -> KeyValue:
+        opener: Callable[[str], KeyValue] = resolve(self.config.url("kv"), kv.SCHEMES, "connect.kv")
+        return opener(self.config.url("kv"))
+
+    @cached_property
+    def lake(self) -> Lake:
+        opener: Callable[[str], Lake] = resolve(self.config.url("lake"), LAKES, "connect.lake")
+        return opener(self.config.url("lake"))
+
+    @cached_property
+    def tables(self) -> Tables:
+        opener: Callable[[str], Tables] = resolve(self.config.url("tables"), TABLES, "connect.tables")
+        return opener(self.config.url("tables"))
+
+    def close(self) -> None:
+        for name in ("log", "kv", "lake", "tables"):
+            if name in self.__dict__:
+                self.__dict__.pop(name).close()
+
+    def __enter__(self) -> Storage:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def connect(config: Config) -> Storage:
+    """The stores that a configuration names."""
+    return Storage(config)
+
+
+def resolve(url: str, schemes: Mapping[str, str], key: str) -> Callable[..., Any]:
+    """The opener of a URL's adapter, imported only now."""
+    scheme = url.partition("://")[0]
+    if scheme not in schemes:
+        raise UnknownScheme(f"{key} = {hide(url)!r}: no adapter for {scheme}://; {did_you_mean(scheme, schemes)}")
+    module, _, name = schemes[scheme].partition(":")
+    try:
+        opener: Callable[..., Any] = getattr(importlib.import_module(module), name)
+    except ModuleNotFoundError as error:
+        if error.name and error.name.startswith("tastemaker"):
+            raise
+        raise MissingExtra(scheme, f"{key} = {hide(url)!r}") from error
+    return opener

@@ -1,0 +1,67 @@
+"""From the log into the lake, exactly once.
+
+Batch by batch, each table gets one commit that carries, for each partition, the batch's last offset as an application
+transaction. Whoever comes again with records at or below it (after a crash between two tables, or before the log learnt how
+far we came) finds them there and leaves them out. So the archive may be interrupted and repeated at any point.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from tastemaker.domain import Event, Record
+from tastemaker.storage.columns import table_name, to_table
+from tastemaker.storage.lake import Lake
+from tastemaker.storage.log import EventLog
+
+GROUP = "archive"
+
+
+def archive(
+    log: EventLog, lake: Lake, *, limit: int = 100_000, progress: Callable[[int, int], None] | None = None
+) -> dict[str, int]:
+    """Moves all that the log holds behind group ``archive`` into the lake, ``limit`` records at a time.
+
+    ``progress`` is told (records done, records to do) after each batch. Returns the rows written by table.
+    """
+    subscription = log.subscribe(GROUP)
+    try:
+        total, done = subscription.lag(), 0
+        rows: dict[str, int] = {}
+        while records := subscription.poll(limit, 0):
+            for name, count in write(lake, records).items():
+                rows[name] = rows.get(name, 0) + count
+            subscription.commit()
+            done += len(records)
+            if progress:
+                progress(done, max(total, done))
+        subscription.commit()  # past what was erased: polled, but not handed out
+        return rows
+    finally:
+        subscription.close()
+
+
+def write(lake: Lake, records: Sequence[Record]) -> dict[str, int]:
+    """Adds a batch to its tables; returns the rows by table, without those that were there."""
+    last: dict[int, int] = {}
+    kinds: dict[type[Event], list[Record]] = {}
+    for record in records:
+        last[record.partition] = record.offset  # a partition's records come in order
+        kinds.setdefault(type(record.event), []).append(record)
+    rows: dict[str, int] = {}
+    for kind, group in kinds.items():
+        name = table_name(kind)
+        numbers = lake.transactions(name, map(mark, last))
+        known = {partition: numbers[mark(partition)] for partition in last}
+        if max(known.values()) >= 0:
+            group = [record for record in group if record.offset > known[record.partition]]
+        if group:
+            marks = {mark(partition): max(offset, known[partition]) for partition, offset in last.items()}
+            lake.append(name, to_table(name, group), marks)
+            rows[name] = len(group)
+    return rows
+
+
+def mark(partition: int) -> str:
+    """The application transaction that says how far a partition was archived."""
+    return f"{GROUP}-{partition}"

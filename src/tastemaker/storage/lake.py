@@ -1,0 +1,199 @@
+"""The lake: events and results as Delta tables, folders of Parquet files with a log of versions.
+
+A version, once written, can be read until ``vacuum`` removes its files: training names the versions it read. An append may
+carry application transactions (name -> number) that are committed with the rows, so that a writer that is repeated knows
+what is already there. Read a table through ``files`` or ``read``, never by its folder: that also holds files of old versions.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import unquote
+
+import pyarrow as pa
+from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
+from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
+
+from tastemaker.errors import ConfigError, Conflict, InputError, NotFound, StorageError
+from tastemaker.storage.columns import SCHEMAS
+
+NAME = re.compile(r"[a-z0-9][a-z0-9_]{0,63}")
+TRIES = 20
+T = TypeVar("T")
+
+
+def open_lake(url: str) -> Lake:
+    """Opens ``file:///relative/folder`` (four slashes: absolute), and creates it when there is none."""
+    name = url.removeprefix("file:///")
+    if name in ("", url):
+        raise ConfigError(f"connect.lake = {url!r}: name a folder, as in file:///folder/lake")
+    root = Path(name).absolute()
+    if "%" in str(root):  # the Delta library takes it for the escape of a URL, and looks elsewhere
+        raise ConfigError(
+            f"connect.lake = {url!r}: {root} has a % in its name, which Delta tables cannot have: name another folder"
+        )
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(f"{root}: the lake's folder cannot be made: {error.strerror}") from error
+    return Lake(root)
+
+
+class Lake:
+    """A folder of Delta tables. Thread safe, and safe among processes."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def append(self, name: str, data: pa.Table, transactions: Mapping[str, int] | None = None) -> int:
+        """Adds rows, with new columns if there are any, and creates the table; returns the new version.
+
+        With ``transactions`` a ``Conflict`` is raised, and nothing written, when another writer was faster with one of them.
+        """
+        known = self.transactions(name, transactions or ())
+        marks = [Transaction(app, number) for app, number in (transactions or {}).items()]
+
+        def write() -> int:
+            table = self._table(name)
+            overtaken = [app for app, number in known.items() if number_of(table, app) != number]
+            if overtaken:
+                raise Conflict(f"{name}: another writer moved {', '.join(overtaken)}: read where it stands, and go on from there")
+            write_deltalake(
+                str(self._path(name)) if table is None else table,
+                data,
+                mode="append",
+                schema_mode="merge",
+                # A transaction is looked at again before each try; without one, the commit may be repeated blindly.
+                commit_properties=CommitProperties(app_transactions=marks, max_commit_retries=0 if marks else 15),
+            )
+            return self.version(name) if table is None else int(table.version())
+
+        return self._retry(name, write)
+
+    def overwrite(self, name: str, data: pa.Table) -> int:
+        """Replaces all rows, and the columns too; older versions stay readable. Returns the new version."""
+
+        def write() -> int:
+            write_deltalake(str(self._path(name)), data, mode="overwrite", schema_mode="overwrite")
+            return self.version(name)
+
+        return self._retry(name, write)
+
+    def transaction(self, name: str, app: str) -> int:
+        """The number of an application transaction, -1 when there is none."""
+        return self.transactions(name, [app])[app]
+
+    def transactions(self, name: str, apps: Iterable[str]) -> dict[str, int]:
+        """The numbers of several application transactions, from one look at the table."""
+        table = self._table(name)
+        return {app: number_of(table, app) for app in apps}
+
+    def version(self, name: str) -> int:
+        """The newest version, -1 when there is no table."""
+        table = self._table(name)
+        return -1 if table is None else int(table.version())
+
+    def names(self) -> list[str]:
+        """All tables."""
+        return sorted(path.parent.name for path in self.root.glob("*/_delta_log"))
+
+    def files(self, name: str, version: int | None = None) -> list[str]:
+        """Absolute paths of a version's Parquet files; none when there is no table."""
+        table = self._table(name, version)
+        return [] if table is None else [unquote(uri.removeprefix("file://")) for uri in table.file_uris()]
+
+    def read(self, name: str, version: int | None = None, columns: Sequence[str] | None = None) -> pa.Table:
+        """The rows. A table of events that nobody wrote yet is empty; any other raises ``NotFound``."""
+        table = self._table(name, version)
+        if table is not None:
+            try:
+                found: pa.Table = table.to_pyarrow_table(columns=None if columns is None else list(columns))
+            except (DeltaError, OSError, pa.ArrowException) as error:
+                raise StorageError(f"{self._path(name)}: {error}: it may have been vacuumed meanwhile; read it again") from error
+            return found
+        if name not in SCHEMAS:
+            raise NotFound(f"the lake has no table {name}; it has: {', '.join(self.names()) or 'none'}")
+        empty = SCHEMAS[name].empty_table()
+        return empty if columns is None else empty.select(list(columns))
+
+    def delete(self, name: str, column: str, value: str) -> int:
+        """Removes the rows in which a text column has the value; returns how many. Old versions keep them until ``vacuum``."""
+        table = self._table(name)
+        if table is None:
+            return 0
+        if column not in {field.name for field in table.schema().fields}:
+            raise InputError("column", column, f"{name} has no such column")
+        literal = value.replace("'", "''")
+
+        def remove() -> int:
+            return int(DeltaTable(str(self._path(name))).delete(f"\"{column}\" = '{literal}'")["num_deleted_rows"])
+
+        return self._retry(name, remove)
+
+    def compact(self, name: str) -> dict[str, Any]:
+        """Few files instead of many; the rows stay. Returns what was done, in numbers."""
+        if self._table(name) is None:
+            return {}
+        return self._retry(name, lambda: dict(DeltaTable(str(self._path(name))).optimize.compact()))
+
+    def vacuum(self, name: str, hours: int) -> int:
+        """Removes files that no version of the last ``hours`` uses; returns how many. Older versions are gone then."""
+        if self._table(name) is None:
+            return 0
+
+        def sweep() -> int:
+            table = DeltaTable(str(self._path(name)))
+            # Only files that the table's own log gave up (not full): those of a commit under way are safe.
+            return len(table.vacuum(retention_hours=hours, dry_run=False, enforce_retention_duration=False))
+
+        return self._retry(name, sweep)
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+    def _path(self, name: str) -> Path:
+        if not NAME.fullmatch(name):
+            raise InputError("name", name, "a table's name is lower case letters, digits and _")
+        return self.root / name
+
+    def _table(self, name: str, version: int | None = None) -> DeltaTable | None:
+        try:
+            table = DeltaTable(str(self._path(name)))
+            if version is not None:
+                if not 0 <= version <= table.version():
+                    raise NotFound(f"{name} has no version {version}; the newest is {table.version()}")
+                table.load_as_version(version)
+        except TableNotFoundError:
+            if version is not None and version >= 0:
+                raise NotFound(f"{name} has no version {version}: there is no such table") from None
+            return None
+        except (DeltaError, OSError) as error:
+            raise StorageError(f"{self._path(name)}: {error}: see the folder's permissions, or restore it") from error
+        return table
+
+    def _retry(self, name: str, change: Callable[[], T]) -> T:
+        """Runs a change again when another writer's commit came between."""
+        for attempt in range(TRIES):
+            try:
+                return change()
+            except CommitFailedError as error:
+                if attempt == TRIES - 1:
+                    raise Conflict(f"{name}: other writers were faster {TRIES} times: try again") from error
+                time.sleep(random.uniform(0, 0.01 * (attempt + 1)))
+            except (DeltaError, OSError, pa.ArrowException) as error:
+                if "already exists" in str(error) and attempt < TRIES - 1:  # two writers created the table
+                    continue
+                raise StorageError(
+                    f"{self._path(name)}: {error}: nothing was written; see that the disk has room and the folder may be written"
+                ) from error
+        raise AssertionError("the last attempt returns or raises")
+
+
+def number_of(table: DeltaTable | None, app: str) -> int:
+    number = None if table is None else table.transaction_version(app)
+    return -1 if number is None else int(number)
