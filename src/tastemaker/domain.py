@@ -17,7 +17,7 @@ import msgspec
 from msgspec import Meta, Struct, field
 
 Id = Annotated[str, Meta(min_length=1, max_length=256)]
-Name = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:-]*$")]
+Name = Annotated[str, Meta(min_length=1, max_length=64)]
 Millis = Annotated[int, Meta(ge=0, le=253_402_300_799_999)]
 Int64 = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]  # what a column of the lake holds
 Scalar = str | float | bool | None

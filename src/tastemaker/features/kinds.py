@@ -12,11 +12,12 @@ without events have one row of nulls.
 from __future__ import annotations
 
 import bisect
-from typing import Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-import ibis
-import ibis.expr.types as ir
 from msgspec import Struct
+
+if TYPE_CHECKING:
+    import ibis.expr.types as ir
 
 Acc: TypeAlias = list[Any]
 """An accumulator: numbers and texts whose meaning only its kind knows."""
@@ -47,6 +48,8 @@ def rescaled_sum(a: float, at_a: int, b: float, at_b: int, half_life: int) -> fl
 
 def column_sum(pairs: ir.Table, part: Part, half_life: int | None) -> ir.FloatingValue:
     """The sum of a part's amounts, decayed to the request's time if there is a half-life; 0 without events."""
+    import ibis  # only here: loading it takes a second, and folding never needs it
+
     amount = part.amount.cast("float64")
     if half_life is not None:
         amount = amount * ibis.literal(2.0) ** ((pairs.time - pairs.at) / float(half_life))
@@ -163,6 +166,8 @@ class Last(Struct, frozen=True, tag="last"):
         return float(acc[2]) if acc else None
 
     def column(self, pairs: ir.Table, *parts: Part) -> ir.Value:
+        import ibis
+
         order = ibis.struct({"time": pairs.time, "offset": pairs.offset, "amount": parts[0].amount})
         return parts[0].amount.cast("float64").argmax(order, where=parts[0].where)
 
@@ -190,6 +195,8 @@ class Recent(Struct, frozen=True, tag="recent"):
         return [(item, amount, time) for time, _, item, amount in acc]
 
     def column(self, pairs: ir.Table, *parts: Part) -> ir.Value:
+        import ibis
+
         # collected and then sorted as structs, field by field: no backend orders inside an aggregate like another
         fields = {"time": pairs.time, "offset": pairs.offset, "item": pairs.item, "amount": parts[0].amount}
         return ibis.struct(fields).collect(where=parts[0].where).sort()[-self.newest :]

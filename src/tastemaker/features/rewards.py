@@ -7,10 +7,12 @@ serving read the same table, whose version stands on every model card.
 
 from __future__ import annotations
 
-import ibis
-import ibis.expr.types as ir
+from typing import TYPE_CHECKING
 
 from tastemaker.config import Rewards
+
+if TYPE_CHECKING:
+    import ibis.expr.types as ir
 
 
 def reward(rewards: Rewards, kind: str, value: float | None) -> float:
@@ -31,6 +33,8 @@ def reward(rewards: Rewards, kind: str, value: float | None) -> float:
 
 def reward_column(rewards: Rewards, kind: ir.StringColumn, value: ir.NumericColumn) -> ir.FloatingColumn:
     """``reward`` over columns."""
+    import ibis  # takes a second to load, and a server that rewards single events never needs it
+
     result = ibis.literal(float(rewards.default))
     for name, rule in rewards.kinds.items():
         worth = ibis.literal(float(rule.weight))

@@ -1,4 +1,4 @@
-"""User states as bytes: the last applied offset first, so that a request can ask "anything new?" without decoding the rest."""
+"""User states as bytes, and their mark: the last applied offset alone, so that a request can ask "anything new?" cheaply."""
 
 from __future__ import annotations
 
@@ -8,30 +8,21 @@ import msgspec
 
 from tastemaker.domain import UserState
 
-_offset = struct.Struct(">q")
-_pack = msgspec.msgpack.Encoder().encode
-_unpack = msgspec.msgpack.Decoder(UserState).decode
+_mark = struct.Struct(">q")
+pack = msgspec.msgpack.Encoder().encode
+unpack = msgspec.msgpack.Decoder(UserState).decode
 
 
-def pack(state: UserState) -> bytes:
-    """The state's bytes: 8 of the offset, then MessagePack."""
-    return _offset.pack(state.offset) + _pack(state)
+def mark(state: UserState) -> bytes:
+    """The state's offset.
 
-
-def unpack(data: bytes) -> UserState:
-    """The state.
-
-    >>> unpack(pack(UserState("u", 3, offset=7))).offset
+    >>> offset_of(mark(UserState("u", 3, offset=7)))
     7
     """
-    return _unpack(memoryview(data)[_offset.size :])
+    return _mark.pack(state.offset)
 
 
-def offset_of(data: bytes) -> int:
-    """The last applied offset alone.
-
-    >>> offset_of(pack(UserState("u", 3, offset=7)))
-    7
-    """
-    found: int = _offset.unpack_from(data)[0]
+def offset_of(mark: bytes) -> int:
+    """The last applied offset."""
+    found: int = _mark.unpack(mark)[0]
     return found

@@ -1,7 +1,8 @@
 """The local runner: steps in order, in this process, with retries, and going on where a killed run stopped.
 
 Every change of a step's state is written to the runs table before and after the step, so the table is the history that
-people look at and the place from which a run goes on. Only one run of a pipeline works at a time: a file lock says so.
+people look at and the place from which a run goes on. Only one run works at a time, of whatever pipeline, because all move
+the same lake and the same live pointer: a file lock says so.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ Watch = Callable[[str, int, int, str], None]
 """Called with (step, done, all, a word) while steps work; ``done == all`` with the word "done" ends a step."""
 
 WAIT = 1.0  # seconds before the first retry; doubles with each
+LOCK = "pipelines.lock"
 
 
 def unwatched(_step: str, _done: int, _total: int, _note: str) -> None:
@@ -43,11 +45,12 @@ def run_pipeline(
 ) -> Run:
     """Runs a pipeline to its end, or goes on with its last unfinished run unless ``fresh``.
 
-    Raises what a step raised when its retries are used up; the run can then be taken up again.
+    A run whose pinned data is gone (a user was erased meanwhile) cannot go on, and is abandoned, too. Raises what a step raised
+    when its retries are used up; the run can then be taken up again.
     """
-    with locked(config.home / f"{pipeline.name}.lock", pipeline.name):
+    with locked(config.home / LOCK):
         run = storage.tables.runs.unfinished(pipeline.name)
-        if run is not None and fresh:
+        if run is not None and (fresh or not readable(storage, run)):
             storage.tables.runs.put(replace(run, state="abandoned", ended=clock()))
             run = None
         if run is None:
@@ -55,14 +58,25 @@ def run_pipeline(
         return proceed(storage, config, pipeline, run, watch)
 
 
+def readable(storage: Storage, run: Run) -> bool:
+    """Whether the files of the table versions that the run has pinned are all there."""
+    versions: dict[str, int] = run.steps.get("ingest", {}).get("summary", {}).get("versions", {})
+    return all(Path(file).exists() for name, version in versions.items() for file in storage.lake.files(name, version))
+
+
 def begin(storage: Storage, pipeline: Pipeline, now: int) -> Run:
-    """A new run, from the end of the last one until now."""
-    before = storage.tables.runs.last(pipeline.name, 1)
-    start = before[0].end if before else 0
+    """A new run, from the end of the last one that did everything until now: what it skipped is left to this one."""
+    before = storage.tables.runs.last(pipeline.name, 1000)
+    start = next((run.end for run in before if is_whole(run, pipeline)), 0)
     stamp = datetime.fromtimestamp(now / 1000, UTC).strftime("%Y%m%dT%H%M%S") + f"{now % 1000:03d}"
     run = Run(f"{pipeline.name}-{stamp}", pipeline.name, start, now, "running", now)
     storage.tables.runs.put(run)
     return run
+
+
+def is_whole(run: Run, pipeline: Pipeline) -> bool:
+    """Whether every step was done, and none skipped."""
+    return run.state == "done" and all(run.steps.get(step.name, {}).get("state") == "done" for step in pipeline.steps)
 
 
 def proceed(storage: Storage, config: Config, pipeline: Pipeline, run: Run, watch: Watch) -> Run:
@@ -119,7 +133,7 @@ def noted(storage: Storage, run: Run, step: Step, state: dict[str, Any]) -> Run:
 
 
 @contextmanager
-def locked(path: Path, name: str) -> Iterator[None]:
+def locked(path: Path) -> Iterator[None]:
     """Holds a file lock; the system releases it when the process dies."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+") as file:
@@ -127,8 +141,20 @@ def locked(path: Path, name: str) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             file.seek(0)
-            raise Conflict(f"another run of {name!r} is under way (process {file.read().strip() or '?'}); wait for it") from None
+            raise Conflict(f"another run is under way (process {file.read().strip() or '?'}); wait for it") from None
         file.truncate(0)
         file.write(str(os.getpid()))
         file.flush()
         yield
+
+
+def is_running(config: Config) -> bool:
+    """Whether some process is at work on a run right now."""
+    try:
+        with (config.home / LOCK).open("a+") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False

@@ -6,6 +6,7 @@ due is read from the runs table, so that a restart neither forgets a run nor rep
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from collections.abc import Mapping
 
 from tastemaker import telemetry
 from tastemaker.config import Config
-from tastemaker.pipelines.local import clock
+from tastemaker.pipelines.local import clock, is_running
 from tastemaker.registry import live
 from tastemaker.storage import Storage
 
@@ -22,17 +23,22 @@ LOOK = 5.0  # seconds between looks at the clock
 
 
 class Schedule:
-    """Runs ``daily`` and ``hourly`` when they are due. One child at a time."""
+    """Runs ``daily`` and ``hourly`` when they are due. One child at a time.
+
+    ``environment`` is the child's, and leads it to the same configuration; the home is added here, for it may have been moved.
+    """
 
     def __init__(self, storage: Storage, config: Config, environment: Mapping[str, str]) -> None:
-        self.storage, self.config, self.environment = storage, config, dict(environment)
+        self.storage, self.config = storage, config
+        home = json.dumps(config.connect.home, ensure_ascii=False)  # quoted: a folder named 12 is no number
+        self.environment = {**environment, "TASTEMAKER_CONNECT__HOME": home}
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._child: subprocess.Popen[bytes] | None = None
 
     def due(self, now: int) -> str | None:
-        """The pipeline to run now; ``daily`` first. Nothing is due before the first event."""
-        if not any(self.storage.log.ends()):
+        """The pipeline to run now; ``daily`` first. Nothing is due before the first event, nor while somebody runs one."""
+        if not any(self.storage.log.ends()) or is_running(self.config):
             return None
         for name, every in self.intervals().items():
             if every and now - self.last(name) >= every and (name == "daily" or live.read(self.storage.kv) is not None):
@@ -44,23 +50,33 @@ class Schedule:
         return {"daily": self.config.schedule.daily_hours * 3_600_000, "hourly": self.config.schedule.hourly_minutes * 60_000}
 
     def last(self, name: str) -> int:
-        """When a pipeline began last; ``hourly`` need not follow right after ``daily``."""
+        """When a pipeline was last at work; ``hourly`` need not follow right after ``daily``.
+
+        0 where a run was interrupted: it goes on at once. One that failed is tried again after the usual time.
+        """
         runs = self.storage.tables.runs.last(name, 1)
-        began = runs[0].began if runs else 0
+        if not runs:
+            return 0
+        run = runs[0]
+        if run.state == "running":
+            return 0
+        began = max([run.began, *(step.get("ended", 0) for step in run.steps.values())]) if run.state == "failed" else run.began
         return max(began, self.last("daily")) if name == "hourly" else began
 
     def run(self, name: str) -> int:
         """Runs a pipeline in a child and waits for it. Returns its exit code."""
         command = [sys.executable, "-m", "tastemaker", "run", name, "--quiet"]
         telemetry.log.info("run_started", pipeline=name)
-        self._child = subprocess.Popen(command, env=self.environment, preexec_fn=lambda: os.nice(10), start_new_session=True)
+        self._child = subprocess.Popen(command, env=self.environment, start_new_session=True)
+        os.setpriority(os.PRIO_PROCESS, self._child.pid, 10)
         code = self._child.wait()
-        self._child = None
-        if code:
+        if code and not self._stop.is_set():
             telemetry.log.error("run_failed", pipeline=name, exit=code, remedy="tastemaker runs shows the step; run it again")
+        show_quality(self.storage)
         return code
 
     def start(self) -> None:
+        show_quality(self.storage)
         self._thread = threading.Thread(target=self._run, name="tastemaker-schedule", daemon=True)
         self._thread.start()
 
@@ -78,7 +94,16 @@ class Schedule:
     def stop(self) -> None:
         """Ends a run under way; it goes on where it stopped at the next start."""
         self._stop.set()
-        if self._child is not None:
-            self._child.terminate()
-        if self._thread is not None:
-            self._thread.join()
+        while self._thread is not None and self._thread.is_alive():
+            if self._child is not None:  # again and again: it may just be about to begin
+                self._child.terminate()
+            self._thread.join(0.1)
+
+
+def show_quality(storage: Storage) -> None:
+    """The newest click-through rates of the metrics history onto /metrics: runs measure them in processes of their own."""
+    points = storage.tables.metrics.history("ctr", limit=100)
+    telemetry.QUALITY.clear()
+    for point in points:
+        if point.time == points[0].time:
+            telemetry.QUALITY.labels(point.name, point.model).set(point.value)

@@ -29,6 +29,8 @@ def training_set(storage: Storage, config: Config, versions: Mapping[str, int]) 
         raise NotFound("there are no interactions to learn from: send events to the API or use `tastemaker import`")
     connection = table.connect()
     files = storage.lake.files("interactions", versions["interactions"])
+    if not files:
+        raise NotFound("there are no interactions to learn from any more: everybody was erased")
     events = table.distinct_events(connection.read_parquet(files))
     rows: pa.Table = table.histories(events, config.rewards, before=None, length=config.rewards.history).to_pyarrow()
     if not len(rows):

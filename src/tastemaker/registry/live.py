@@ -66,7 +66,7 @@ def load(folder: Path, pointer: bytes | None) -> Bundle:
 
 
 def promote(storage: Storage, version: str, now: int, fallback: str | None = None) -> Live:
-    """Makes a version live. ``fallback`` is the artifact of the popular model; None keeps the one in use."""
+    """Makes a version live. ``fallback`` is the artifact of the popular model; None keeps the one in use, or takes the newest."""
     cards = storage.tables.models
     card = cards.get(version)
     if card is None:
@@ -80,11 +80,17 @@ def promote(storage: Storage, version: str, now: int, fallback: str | None = Non
             f"model version {version!r}: its artifact {card.artifact!r} is gone; train again or choose another version"
         )
     previous = before.version if before and before.version != version else (before.previous if before else None)
-    standby = fallback or (before.fallback if before else card.artifact)
+    standby = fallback or (before.fallback if before else newest_popular(storage) or card.artifact)
     live = Live(version, card.kind, card.artifact, card.made, now, standby, previous)
     storage.kv.put({keys.LIVE: msgspec.json.encode(live)})
     settle(storage, live)
     return live
+
+
+def newest_popular(storage: Storage) -> str | None:
+    """The artifact of the newest popular model: what strangers get when the first version ever is promoted by hand."""
+    there = (card.artifact for card in storage.tables.models.all(kind="popular"))
+    return next((artifact for artifact in there if (storage.config.model_folder / artifact).is_dir()), None)
 
 
 def settle(storage: Storage, live: Live) -> None:

@@ -20,7 +20,7 @@ TRUST = 5.0  # seconds for which a checked key is not looked up again: how long 
 
 
 class Denied(Exception):
-    """A request without the right key; ``status`` is 401, 403 or 429."""
+    """A request without the right key, or too many or too much of it; ``status`` is 401, 403, 413 or 429."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)

@@ -51,14 +51,34 @@ class Current:
         self._thread: threading.Thread | None = None
 
     def look(self) -> None:
-        """Takes over what changed since the last look."""
+        """Takes over what changed since the last look. What cannot be read or loaded stays as it is, and is told."""
+        failure: Exception | None = None
+        try:
+            failure = self._look()
+        except Exception as error:
+            failure = error
+        # Requests go on with what is loaded; readiness and the log say what is wrong.
+        if failure is not None and self.failure is None:
+            telemetry.log.error("look_failed", error=str(failure), exc_info=failure)
+        self.failure = failure
+
+    def _look(self) -> Exception | None:
+        """Returns why the live version could not be loaded: catalogue and counters are taken over all the same."""
+        failure: Exception | None = None
         with self._lock:
             now = self.now
             pointer, stamp, trending = self.storage.kv.get([keys.LIVE, keys.CATALOG, keys.TRENDING])
-            bundle = now.bundle if pointer == now.bundle.pointer else load(self.config.model_folder, pointer)
+            bundle = now.bundle
+            if pointer != bundle.pointer:
+                try:
+                    bundle = load(self.config.model_folder, pointer)
+                except Exception as error:
+                    failure = error
+            if bundle.live is not None:
+                telemetry.LIVE_AGE.set(time.time() - bundle.live.made / 1000)
             catalogue = self._catalogue(now.catalogue, int(stamp or 0))
             if bundle is now.bundle and catalogue is now.catalogue and trending == now.trending:
-                return
+                return failure
             shelf = Shelf(
                 catalogue,
                 bundle.model,
@@ -71,13 +91,14 @@ class Current:
         if bundle.live is not None:
             telemetry.LIVE.clear()
             telemetry.LIVE.labels(bundle.live.version, bundle.live.kind).set(1)
-            telemetry.LIVE_AGE.set(time.time() - bundle.live.made / 1000)
+        return failure
 
     def _catalogue(self, known: Catalogue, stamp: int) -> Catalogue:
         if stamp == known.stamp and (known.items or self.now.popular):
             return known
-        fresh = self.storage.tables.items.stamp()
-        return known if fresh == known.stamp else Catalogue.of(self.storage.tables.items.all(), fresh)
+        items = self.storage.tables.items
+        fresh = items.stamp()
+        return known if fresh == known.stamp else Catalogue.of(items.all(), fresh, items.deleted())
 
     def start(self) -> None:
         self.look()
@@ -86,14 +107,7 @@ class Current:
 
     def _run(self) -> None:
         while not self._stop.wait(LOOK):
-            try:
-                self.look()
-                self.failure = None
-            except Exception as error:
-                # Requests go on with what is loaded; readiness and the log say what is wrong.
-                if self.failure is None:
-                    telemetry.log.error("look_failed", error=str(error), exc_info=True)
-                self.failure = error
+            self.look()
 
     def stop(self) -> None:
         self._stop.set()

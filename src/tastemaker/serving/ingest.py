@@ -72,7 +72,7 @@ class Ingest:
         events, results = self.read(body, now)
         fresh, results = self.without_repeats(events, results)
         if fresh:
-            await asyncio.wrap_future(self.storage.log.append(fresh))
+            await asyncio.wrap_future(self.storage.log.append(fresh, checked=True))
             self.remember(fresh)
             for event in fresh:
                 self._kinds[type(event)].inc()
@@ -91,7 +91,7 @@ class Ingest:
         batch = body.lstrip()[:1] == b"["
         try:
             found: Sequence[Event] = _many.decode(body) if batch else [_one.decode(body)]
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return self.read_carefully(body, batch, now)
         self.limit(len(found))
         if any(event.time > now + AHEAD for event in found):
@@ -101,7 +101,7 @@ class Ingest:
     def read_carefully(self, body: bytes, batch: bool, now: int) -> tuple[list[tuple[int, Event]], list[Result]]:
         try:
             tree = msgspec.json.decode(body)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise InputError("body", body[:60].decode("utf-8", "replace"), f"is not JSON: {error}") from None
         rows = tree if batch else [tree]
         self.limit(len(rows))
@@ -114,8 +114,17 @@ class Ingest:
                 rejected.append(Result(index, "rejected", None, error.field, error.value, error.remedy))
         if rejected:
             telemetry.QUARANTINED.labels("invalid").inc(len(rejected))
-            self.quarantine.put([{"time": now, "field": r.field, "remedy": r.remedy, "event": rows[r.index]} for r in rejected])
+            self.set_aside(
+                [{"time": now, "field": r.field, "remedy": r.remedy, "event": rows[r.index]} for r in rejected],
+            )
         return events, rejected
+
+    def set_aside(self, rows: list[dict[str, Any]]) -> None:
+        """Puts refused events into quarantine. Where that fails the sender knows anyway, and the good events must be kept."""
+        try:
+            self.quarantine.put(rows)
+        except OSError as error:
+            telemetry.log.error("quarantine_failed", error=str(error), events=len(rows))
 
     def limit(self, count: int) -> None:
         most = self.config.serving.max_batch
@@ -156,9 +165,10 @@ def event_of(row: Any, now: int) -> Event:
         raise InputError("type", tag, f"is not an event that can be sent; {hint}")
     kind = STRICT[tag]
     schemas.refuse_unknown(row, kind)
-    full = {**row, "id": row["id"] if "id" in row else uuid.uuid4().hex, "time": time_of(row.get("time"), now)}
-    if "released" in row:
-        full["released"] = time_of(row["released"], now)
+    full = {**row, "id": row["id"] if "id" in row else uuid.uuid4().hex, "time": now}
+    for name in ("time", "released", "mature_at"):
+        if row.get(name) is not None:
+            full[name] = time_of(row[name], name)
     try:
         event: Event = msgspec.convert(full, kind)
     except msgspec.ValidationError as error:
@@ -168,14 +178,12 @@ def event_of(row: Any, now: int) -> Event:
     return event
 
 
-def time_of(value: Any, now: int) -> Any:
+def time_of(value: Any, name: str) -> Any:
     """Milliseconds of an ISO 8601 text; numbers are left for the schema to check."""
-    if value is None:
-        return now
     if isinstance(value, str):
         try:
             moment = msgspec.convert(value, datetime)
         except msgspec.ValidationError:
-            raise InputError("time", value, "send epoch milliseconds or ISO 8601, as 2026-01-31T12:00:00Z") from None
-        return schemas.millis(moment, "time", now)
+            raise InputError(name, value, "send epoch milliseconds or ISO 8601, as 2026-01-31T12:00:00Z") from None
+        return schemas.millis(moment, name, 0)
     return value

@@ -8,9 +8,8 @@ import msgspec
 from fastapi import APIRouter, Path, Query, Request, Response
 
 from tastemaker.serving.documentation import EVENT_BODY, EVENT_EXAMPLES, RECEIPT, RECOMMENDATIONS, json_body
-from tastemaker.serving.hot import count_of, status_of
-from tastemaker.serving.parts import parts_of
-from tastemaker.serving.recommend import Ask
+from tastemaker.serving.hot import ask_of, status_of
+from tastemaker.serving.parts import body_of, parts_of
 
 router = APIRouter(prefix="/v1")
 
@@ -18,19 +17,18 @@ router = APIRouter(prefix="/v1")
 @router.get("/users/{user}/recommendations", tags=["recommendations"], responses=RECOMMENDATIONS)
 async def recommendations(
     request: Request,
-    user: Annotated[str, Path(max_length=256)],
-    k: Annotated[str, Query(description="Items wanted, 1 to 100.")] = "",
-    surface: Annotated[str, Query(max_length=256, description="Where they are shown; logged.")] = "home",
-    category: Annotated[str | None, Query(max_length=256, description="Only items of this category.")] = None,
-    exclude: Annotated[str, Query(description="Item ids that must not be given, separated by commas.")] = "",
-    session: Annotated[str | None, Query(max_length=256, description="Session id; logged.")] = None,
+    user: Annotated[str, Path(min_length=1, max_length=256)],
+    k: Annotated[int | None, Query(ge=1, le=100, description="Items wanted.")] = None,
+    surface: Annotated[str, Query(min_length=1, max_length=256, description="Where they are shown; logged.")] = "home",
+    category: Annotated[str | None, Query(min_length=1, max_length=256, description="Only items of this category.")] = None,
+    exclude: Annotated[str, Query(description="Item ids that must not be given, separated by commas, at most 1000.")] = "",
+    session: Annotated[str | None, Query(min_length=1, max_length=256, description="Session id; logged.")] = None,
 ) -> Response:
     """The best items for a user, best first, each with its reasons. Unknown users get what is popular."""
     parts = parts_of(request)
     parts.auth.allow(request.scope["headers"], "read")
-    number = count_of(k) if k else parts.config.serving.k
-    banned = tuple(item for item in exclude.split(",") if item)
-    body = await parts.recommending.answer(Ask(user, number, surface, category, banned, session))
+    # The parameters above are for the page; the query string itself is read as the hot route reads it.
+    body = await parts.recommending.answer(ask_of(user, request.scope["query_string"], parts.config.serving.k))
     return Response(body, media_type="application/json")
 
 
@@ -39,5 +37,5 @@ async def events(request: Request) -> Response:
     """Takes one event or a batch. Acknowledged events are durable; an id sent again is a duplicate and stored once."""
     parts = parts_of(request)
     parts.auth.allow(request.scope["headers"], "write")
-    receipt = await parts.ingest.take(await request.body())
+    receipt = await parts.ingest.take(await body_of(request))
     return Response(msgspec.json.encode(receipt), status_of(receipt), media_type="application/json")

@@ -6,6 +6,7 @@ applies the event again without harm.
 
 from __future__ import annotations
 
+import asyncio
 import time
 import uuid
 from typing import Annotated, Any
@@ -15,11 +16,11 @@ import numpy as np
 from fastapi import APIRouter, Query, Request, Response
 
 from tastemaker.domain import ItemChange
-from tastemaker.errors import NotFound
+from tastemaker.errors import InputError, NotFound
 from tastemaker.models.interactions import Histories
 from tastemaker.serving import schemas
 from tastemaker.serving.documentation import example, json_body, schema
-from tastemaker.serving.parts import Parts, parts_of
+from tastemaker.serving.parts import Parts, body_of, parts_of
 from tastemaker.serving.schemas import ItemBody, ItemRow, millis
 from tastemaker.storage import keys
 
@@ -43,8 +44,8 @@ async def upsert(request: Request) -> Response:
     """Writes many items at once: all of them, or none when one is wrong."""
     parts = allowed(request, "write")
     now = int(time.time() * 1000)
-    rows = schemas.decode(await request.body(), list[ItemRow])
-    changes = [change(row.item, row, now, f"[{index}].released") for index, row in enumerate(rows)]
+    rows = schemas.decode(await body_of(request), list[ItemRow])
+    changes = [change(row.item, row, now, f"[{index}].") for index, row in enumerate(rows)]
     await write(parts, changes)
     return answer({"written": len(changes)})
 
@@ -62,7 +63,7 @@ async def read(request: Request, item: str) -> Response:
 async def put(request: Request, item: str) -> Response:
     """Writes the whole state of an item; it can be recommended within a second (cold items by what is new)."""
     parts = allowed(request, "write")
-    body = schemas.decode(await request.body(), ItemBody)
+    body = schemas.decode(await body_of(request), ItemBody)
     made = change(item, body, int(time.time() * 1000))
     await write(parts, [made])
     return answer(shown(made))
@@ -88,14 +89,15 @@ async def similar(request: Request, item: str, k: Annotated[int, Query(ge=1, le=
     if number is None and item not in catalogue.items:
         raise NotFound(f"item {item!r} is in neither the catalogue nor the live model")
     items: list[dict[str, Any]] = []
+    pairs: list[tuple[str, float]] = []
     if model is not None and number is not None:
         found = model.similar(np.array([number], np.int32), min(len(model.items), k + len(catalogue.items)))
         pairs = [
             (model.items.ids[n], s) for n, s in zip(found.items[0].tolist(), found.scores[0].tolist(), strict=True) if n >= 0
         ]
-        source = model.kind
-    else:
-        pairs, source = alike(now.bundle.fallback, catalogue.items[item].categories, now), "categories"
+    source = model.kind if model is not None else ""
+    if not pairs:
+        pairs, source = alike(now.bundle.fallback, catalogue.by_item.get(item, ()), now), "categories"
     for name, score in pairs:
         if name != item and catalogue.allows(name) and len(items) < k:
             items.append({"item": name, "title": catalogue.title(name), "score": score, "source": source})
@@ -117,18 +119,28 @@ def allowed(request: Request, scope: str) -> Parts:
     return parts
 
 
-def change(item: str, body: ItemBody, now: int, path: str = "released") -> ItemChange:
-    """The event that a body stands for."""
-    released = millis(body.released, path, now) if body.released is not None else None
+def change(item: str, body: ItemBody, now: int, path: str = "") -> ItemChange:
+    """The event that a body stands for; ``path`` is where the body stands in the request's."""
+    released = millis(body.released, f"{path}released", now) if body.released is not None else None
     made = ItemChange(
         uuid.uuid4().hex, now, item, body.title, body.categories, body.text, body.active, released, False, body.fields
     )
-    return msgspec.convert(msgspec.to_builtins(made), schemas.StrictItem)  # checks the id, too
+    try:
+        return msgspec.convert(msgspec.to_builtins(made), schemas.StrictItem)  # checks the id and the time, too
+    except msgspec.ValidationError as error:
+        found = schemas.named(error, msgspec.to_builtins(made))
+        raise InputError(path + found.field, found.value, found.remedy) from None
 
 
 async def write(parts: Parts, changes: list[ItemChange]) -> None:
-    """Log first, then tables, then the catalogue of this process."""
+    """Log first, then tables, then the catalogue of this process: reading it takes a while, so beside the event loop."""
+    if not changes:
+        raise InputError("body", [], "send at least one item")
     await parts.ingest.append(changes)
+    await asyncio.to_thread(write_tables, parts, changes)
+
+
+def write_tables(parts: Parts, changes: list[ItemChange]) -> None:
     parts.storage.tables.items.put(changes)
     parts.storage.kv.put({keys.CATALOG: str(parts.storage.tables.items.stamp()).encode()})
     parts.current.look()

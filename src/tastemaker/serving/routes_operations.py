@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 from fastapi.openapi.docs import get_swagger_ui_html
 from prometheus_client import generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
@@ -23,7 +25,7 @@ ASSETS = Path(swagger_ui_path)
 
 
 @router.get("/v1/models", tags=["models"])
-async def models(request: Request, limit: int = 50) -> Response:
+async def models(request: Request, limit: Annotated[int, Query(ge=1, le=1000)] = 50) -> Response:
     """Model versions with state, metrics and the gate's verdict, newest first."""
     parts = allowed(request, "read")
     return answer([shown(card) for card in parts.storage.tables.models.all()[:limit]])
@@ -43,7 +45,7 @@ async def promote_model(request: Request, version: str) -> Response:
     """Makes a version live. Needs an admin key."""
     parts = allowed(request, "admin")
     live = promote(parts.storage, version, int(time.time() * 1000))
-    parts.current.look()
+    await asyncio.to_thread(parts.current.look)
     return answer(live)
 
 
@@ -52,7 +54,7 @@ async def rollback_model(request: Request) -> Response:
     """Makes the version before the live one live again. Needs an admin key."""
     parts = allowed(request, "admin")
     live = rollback(parts.storage, int(time.time() * 1000))
-    parts.current.look()
+    await asyncio.to_thread(parts.current.look)
     return answer(live)
 
 

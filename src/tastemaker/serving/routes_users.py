@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 import uuid
 from typing import Any
@@ -15,7 +16,7 @@ from tastemaker.features import states
 from tastemaker.features.rewards import reward
 from tastemaker.serving import schemas
 from tastemaker.serving.documentation import RECOMMENDATIONS, example, json_body, schema
-from tastemaker.serving.parts import Parts
+from tastemaker.serving.parts import Parts, body_of
 from tastemaker.serving.recommend import ANONYMOUS, Ask
 from tastemaker.serving.routes_items import allowed, answer
 from tastemaker.serving.schemas import PastEvent, SessionBody, UserBody, UserRow, millis
@@ -32,7 +33,7 @@ SESSION = {"history": ["i7", {"item": "i9", "kind": "play", "time": "2026-01-31T
 async def upsert(request: Request) -> Response:
     """Writes many users at once: all of them, or none when one is wrong."""
     parts = allowed(request, "write")
-    rows = schemas.decode(await request.body(), list[UserRow])
+    rows = schemas.decode(await body_of(request), list[UserRow])
     await write(parts, [change(row.user, row) for row in rows])
     return answer({"written": len(rows)})
 
@@ -66,7 +67,7 @@ async def read(request: Request, user: str) -> Response:
 async def put(request: Request, user: str) -> Response:
     """Writes facts about a user; what is left out stays as it was."""
     parts = allowed(request, "write")
-    await write(parts, [change(user, schemas.decode(await request.body(), UserBody))])
+    await write(parts, [change(user, schemas.decode(await body_of(request), UserBody))])
     return answer({"user": user})
 
 
@@ -77,7 +78,7 @@ async def put(request: Request, user: str) -> Response:
 async def preferences(request: Request, user: str) -> Response:
     """Replaces the stated preferences: category -> score; above 0 is liking. A new user gets items of these at once."""
     parts = allowed(request, "write")
-    stated = schemas.decode(await request.body(), dict[str, Score])
+    stated = schemas.decode(await body_of(request), dict[str, Score])
     await write(parts, [change(user, UserBody(preferences=stated))])
     return answer({"user": user, "preferences": stated})
 
@@ -88,7 +89,7 @@ async def delete(request: Request, user: str) -> Response:
     parts = allowed(request, "admin")
     await parts.ingest.append([Erase(uuid.uuid4().hex, int(time.time() * 1000), user)])
     versions = [card.version for card in parts.storage.tables.models.all()]
-    return answer({"user": user, "removed": erase(parts.storage, user, versions)})
+    return answer({"user": user, "removed": await asyncio.to_thread(erase, parts.storage, user, versions)})
 
 
 @router.post(
@@ -100,7 +101,7 @@ async def delete(request: Request, user: str) -> Response:
 async def session(request: Request) -> Response:
     """Recommendations for somebody without an account: the history comes in the body and is not stored."""
     parts = allowed(request, "read")
-    body = schemas.decode(await request.body(), SessionBody)
+    body = schemas.decode(await body_of(request), SessionBody)
     now = int(time.time() * 1000)
     events = [PastEvent(past) if isinstance(past, str) else past for past in body.history]
     weighed = [
@@ -129,4 +130,4 @@ async def write(parts: Parts, changes: list[Any]) -> None:
     if not changes:
         raise InputError("body", [], "send at least one user")
     await parts.ingest.append(changes)
-    parts.storage.tables.users.put(changes)
+    await asyncio.to_thread(parts.storage.tables.users.put, changes)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Hashable
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Annotated, Any, TypeVar, cast
 
@@ -20,6 +20,7 @@ from tastemaker.domain import Id, Name, Scalar, Score
 from tastemaker.errors import InputError, did_you_mean
 
 T = TypeVar("T")
+EPOCH, MILLISECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(milliseconds=1)
 
 
 class StrictInteraction(domain.Interaction, frozen=True, tag="interaction", forbid_unknown_fields=True):
@@ -52,7 +53,7 @@ class ItemBody(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tr
     """An item in ``PUT /v1/items/{id}``."""
 
     title: Annotated[str, Meta(max_length=2000)] = ""
-    categories: Annotated[tuple[Name | Annotated[str, Meta(min_length=1, max_length=64)], ...], Meta(max_length=100)] = ()
+    categories: Annotated[tuple[Annotated[str, Meta(min_length=1, max_length=256)], ...], Meta(max_length=100)] = ()
     text: Annotated[str, Meta(max_length=100_000)] = ""
     active: bool = True
     released: int | datetime | None = None
@@ -91,10 +92,10 @@ class PastEvent(Struct, frozen=True, forbid_unknown_fields=True):
 class SessionBody(Struct, frozen=True, forbid_unknown_fields=True):
     """A stranger's history in ``POST /v1/sessions/recommendations``, oldest first; an item's id alone is a view."""
 
-    history: Annotated[tuple[PastEvent | str, ...], Meta(max_length=1000)] = ()
+    history: Annotated[tuple[PastEvent | Id, ...], Meta(max_length=1000)] = ()
     k: Annotated[int, Meta(ge=1, le=100)] | None = None
-    surface: Annotated[str, Meta(max_length=64)] = "home"
-    category: str | None = None
+    surface: Annotated[str, Meta(min_length=1, max_length=256)] = "home"
+    category: Annotated[str, Meta(min_length=1, max_length=256)] | None = None
     exclude: Annotated[tuple[Id, ...], Meta(max_length=1000)] = ()
     session: Id | None = None
     preferences: dict[str, Score] = field(default_factory=dict)
@@ -111,7 +112,7 @@ def decode(body: bytes, kind: type[T]) -> T:
         found: T = decoder(cast(Hashable, kind)).decode(body)
     except msgspec.ValidationError as error:
         raise named(error, parsed(body)) from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InputError("body", body[:60].decode("utf-8", "replace"), f"is not JSON: {error}") from None
     return found
 
@@ -120,7 +121,7 @@ def parsed(body: bytes) -> Any:
     """The body as plain values, for messages; None where it is not JSON."""
     try:
         return msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
 
 
@@ -170,5 +171,5 @@ def millis(value: int | datetime | None, name: str, default: int) -> int:
     if isinstance(value, datetime):
         if value.tzinfo is None:
             raise InputError(name, value.isoformat(), "has no time zone; write 2026-01-31T12:00:00Z")
-        return int(value.timestamp() * 1000)
+        return (value - EPOCH) // MILLISECOND  # in whole numbers: a float of seconds loses the last millisecond
     return value

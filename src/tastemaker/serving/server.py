@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -36,9 +37,25 @@ def server(app: Hot, config: Config) -> uvicorn.Server:
     )
 
 
+@contextmanager
+def listening(config: Config) -> Iterator[socket.socket]:
+    """A socket at the configured address; raises ``ConfigError`` when it is taken. Hand it to the server's ``run``."""
+    address = (config.serving.host, config.serving.port)
+    family = socket.AF_INET6 if ":" in config.serving.host else socket.AF_INET
+    try:
+        door = socket.create_server(address, family=family, backlog=2048)
+    except OSError as error:
+        raise ConfigError(
+            f"serving.port = {config.serving.port}: cannot listen on {config.serving.host} ({error.strerror}); "
+            "end what listens there, or set another port (0 takes any free one)"
+        ) from None
+    with door:
+        yield door
+
+
 def refuse_open_door(storage: Storage, config: Config) -> None:
     """Raises ``ConfigError`` when the server would listen to the world and nobody has a key."""
-    if config.serving.host not in LOOPBACK and not any(key.revoked is None for key in storage.tables.keys.all()):
+    if config.serving.host not in LOOPBACK and not any(not key.revoked for key in storage.tables.keys.all()):
         raise ConfigError(
             f"serving.host = {config.serving.host!r} lets others in, and there is no API key: "
             "make one first (tastemaker keys create NAME --scope read --scope write), or listen on 127.0.0.1"

@@ -15,7 +15,7 @@ from tastemaker.slates.sources import Shelf, Taste, Wish, explained, numbered
 def compose_block(shelf: Shelf, histories: Sequence[History], k: int) -> list[Composed]:
     """The ``k`` best items for each history; histories that fill less than a slate go down the ladder by themselves."""
     model = shelf.model
-    if model is None or model.kind == "popular":
+    if model is None or model.kind == "popular" or not histories:
         return [one(shelf, history, k) for history in histories]
     rows = [numbered(history, model.items) for history in histories]
     block = stacked(rows)

@@ -17,19 +17,20 @@ from tastemaker.models.interactions import Bools, Vocabulary
 
 @dataclass(frozen=True)
 class Catalogue:
-    """Items by id at one moment. An item that only events know is active and has no categories."""
+    """Items by id at one moment. An item that only events know is active and has no categories, unless it was deleted."""
 
     items: dict[str, ItemChange] = field(default_factory=dict)
     stamp: int = 0
     newest: tuple[str, ...] = ()  # active items, latest release first
+    gone: frozenset[str] = frozenset()  # deleted items: models know them from past events
     masks: dict[tuple[int, str | None], tuple[Vocabulary, Bools]] = field(default_factory=dict, compare=False)
 
     @classmethod
-    def of(cls, items: Iterable[ItemChange], stamp: int) -> Catalogue:
+    def of(cls, items: Iterable[ItemChange], stamp: int, gone: frozenset[str] = frozenset()) -> Catalogue:
         found = {item.item: item for item in items}
         active = [item for item in found.values() if item.active]
         active.sort(key=lambda item: (-(item.released if item.released is not None else item.time), item.item))
-        return cls(found, stamp, tuple(item.item for item in active))
+        return cls(found, stamp, tuple(item.item for item in active), gone)
 
     def title(self, item: str) -> str:
         known = self.items.get(item)
@@ -39,18 +40,19 @@ class Catalogue:
         """Whether an item may be shown, in a category if one is asked for."""
         known = self.items.get(item)
         if known is None:
-            return category is None
+            return category is None and item not in self.gone
         return known.active and (category is None or category in known.categories)
 
     def mask(self, vocabulary: Vocabulary, category: str | None = None) -> Bools:
         """(items,) True where ``allows``; computed once for a vocabulary and category."""
         key = (id(vocabulary), category)
-        if key not in self.masks:
+        known = self.masks.get(key)
+        if known is None:
             made = np.fromiter((self.allows(item, category) for item in vocabulary.ids), np.bool_, len(vocabulary))
             if len(self.masks) >= 256:  # categories come from requests: bounded
                 self.masks.clear()
-            self.masks[key] = (vocabulary, made)  # the vocabulary is kept alive: its id is the key
-        return self.masks[key][1]
+            known = self.masks[key] = (vocabulary, made)  # the vocabulary is kept alive: its id is the key
+        return known[1]  # not looked up again: another thread may have cleared the masks
 
     @cached_property
     def by_item(self) -> dict[str, tuple[str, ...]]:

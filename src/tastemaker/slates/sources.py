@@ -92,7 +92,7 @@ def explained(shelf: Shelf, history: Histories, items: Ints, scores: Floats) -> 
     for row, (item, score) in enumerate(zip(items.tolist(), scores.tolist(), strict=True)):
         part = float(parts[row, strongest[row]])
         past = model.items.ids[history.items[strongest[row]]]
-        text = shelf.because.format(title=shelf.catalogue.title(past))
+        text = shelf.because.replace("{title}", shelf.catalogue.title(past))
         reasons = (Reason("history", past, round(part, 6), text),) if part > 0 else ()
         yield Scored(model.items.ids[item], score, model.kind, reasons)
 

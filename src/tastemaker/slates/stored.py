@@ -1,8 +1,9 @@
 """The stored form of a slate: what a request needs comes ready made.
 
-The first ``k`` items are kept as finished JSON (the answer's ``items``) and finished MessagePack (the decision's
-``slots``); a request of the usual length copies bytes. The list itself follows for every other request. ``stamp`` is that
-of the catalogue that the titles and filters came from: when it has moved, the list is filtered and rendered anew.
+The front holds the first ``k`` items as finished JSON (the answer's ``items``) and finished MessagePack (the decision's
+``slots``): a request of the usual length copies bytes. The whole list is a value of its own, for every other request.
+``stamp`` is that of the catalogue that the titles and filters came from: when it has moved, the list is filtered and
+rendered anew.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from tastemaker.domain import Reason, Scored, Slate, Slot
 from tastemaker.slates.catalogue import Catalogue
 
 
-class Stored(Struct, frozen=True, array_like=True):
-    """A slate as it lies in the online store."""
+class Front(Struct, frozen=True, array_like=True, gc=False):
+    """The front of a slate as it lies in the online store."""
 
     made: int
     offset: int  # last event of the user's partition that it knows of
@@ -26,7 +27,6 @@ class Stored(Struct, frozen=True, array_like=True):
     count: int  # items in ``body`` and ``slots``
     body: bytes  # JSON array
     slots: bytes  # MessagePack array of domain.Slot
-    items: msgspec.Raw  # MessagePack of tuple[Scored, ...]
 
 
 class Shown(Struct, frozen=True, omit_defaults=True):
@@ -41,8 +41,8 @@ class Shown(Struct, frozen=True, omit_defaults=True):
 
 _json = msgspec.json.Encoder()
 _pack = msgspec.msgpack.Encoder()
-_items = msgspec.msgpack.Decoder(tuple[Scored, ...])
-decode_stored = msgspec.msgpack.Decoder(Stored).decode
+decode_front = msgspec.msgpack.Decoder(Front).decode
+decode_whole = msgspec.msgpack.Decoder(Slate).decode
 
 
 def body_of(items: Sequence[Scored], catalogue: Catalogue) -> bytes:
@@ -58,23 +58,9 @@ def slots_of(items: Sequence[Scored]) -> tuple[Slot, ...]:
     )
 
 
-def store(slate: Slate, rung: str, catalogue: Catalogue, k: int) -> bytes:
-    """The bytes of a slate, its first ``k`` items ready to be sent."""
+def store(slate: Slate, rung: str, catalogue: Catalogue, k: int) -> tuple[bytes, bytes]:
+    """A slate as (front, whole), its first ``k`` items ready to be sent."""
     first = slate.items[:k]
-    return _pack.encode(
-        Stored(
-            slate.made,
-            slate.offset,
-            catalogue.stamp,
-            rung,
-            len(first),
-            body_of(first, catalogue),
-            _pack.encode(slots_of(first)),
-            msgspec.Raw(_pack.encode(slate.items)),
-        )
-    )
-
-
-def items_of(stored: Stored) -> tuple[Scored, ...]:
-    """The whole list."""
-    return _items.decode(stored.items)
+    slots = _pack.encode(slots_of(first))
+    front = Front(slate.made, slate.offset, catalogue.stamp, rung, len(first), body_of(first, catalogue), slots)
+    return _pack.encode(front), _pack.encode(slate)

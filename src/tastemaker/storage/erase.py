@@ -37,8 +37,8 @@ def erase(storage: Storage, user: str, versions: Sequence[str]) -> dict[str, int
         rows = storage.lake.delete(name, column, user)
         storage.lake.vacuum(name, 0)  # also when there was nothing: an earlier attempt may have ended right here
         manifest[f"lake.{name}"] = rows
-    states = [keys.state(user)]
-    slates = [keys.slate(version, user) for version in versions]
+    states = [keys.state(user), keys.mark(user)]
+    slates = [key(version, user) for version in versions for key in (keys.slate, keys.whole)]
     for place, names in (("kv.state", states), ("kv.slate", slates)):
         manifest[place] = sum(value is not None for value in storage.kv.get(names))
         storage.kv.delete(names)

@@ -1,8 +1,10 @@
 """Every key of the online store, in one place.
 
 live                          the live version's name and artifact, the one pointer that publishing flips
-state:{user}                  the user's state (``domain.UserState``), written last
-slate:{version}:{user}        a stored slate, see ``slates/stored.py``
+state:{user}                  the user's state, see ``features/states.py``
+mark:{user}                   the last offset that the state includes, eight bytes: what most requests need of it
+slate:{version}:{user}        the front of a stored slate, ready to be sent, see ``slates/stored.py``
+whole:{version}:{user}        all of its items
 items:{partition}:{feature}   item counters of one partition of the log, merged on a timer
 trending                      the merged counters' best items
 catalog                       stamp of the last change of an item: readers reload the catalogue when it moves
@@ -23,9 +25,17 @@ def slate(version: str, user: str) -> str:
     return f"slate:{version}:{user}"
 
 
-def slates(version: str) -> str:
-    """The prefix of a version's slates."""
-    return f"slate:{version}:"
+def mark(user: str) -> str:
+    return f"mark:{user}"
+
+
+def whole(version: str, user: str) -> str:
+    return f"whole:{version}:{user}"
+
+
+def slates(version: str) -> tuple[str, str]:
+    """The prefixes of what a version's slates are."""
+    return f"slate:{version}:", f"whole:{version}:"
 
 
 def counters(partition: int, feature: str) -> str:

@@ -53,15 +53,15 @@ def update(
         applied += len(fresh)
         erased = max((position for position, record in enumerate(fresh) if isinstance(record.event, Erase)), default=-1)
         if erased >= 0:
-            gone += [keys.state(user), keys.slate(version, user)]
+            gone += [keys.state(user), keys.mark(user), keys.slate(version, user), keys.whole(version, user)]
             before, fresh = None, fresh[erased + 1 :]
             if not fresh:
                 continue
         after = advance_all(before or UserState(user, fresh[0].partition), fresh, config.rewards, shelf.catalogue.by_item)
         if refresh and version:
-            writes[keys.slate(version, user)] = fresh_slate(after, config, shelf, version)
+            writes[keys.slate(version, user)], writes[keys.whole(version, user)] = fresh_slate(after, config, shelf, version)
             slates += 1
-        writes[keys.state(user)] = states.pack(after)
+        writes[keys.state(user)], writes[keys.mark(user)] = states.pack(after), states.mark(after)
     if gone:
         kv.delete(gone)
     if writes:
@@ -78,8 +78,8 @@ def group(records: Sequence[Record]) -> dict[str, list[Record]]:
     return by_user
 
 
-def fresh_slate(state: UserState, config: Config, shelf: Shelf, version: str) -> bytes:
-    """The slate of a state, ready to be stored."""
+def fresh_slate(state: UserState, config: Config, shelf: Shelf, version: str) -> tuple[bytes, bytes]:
+    """The slate of a state, ready to be stored: its front and the whole."""
     taste = Taste(state.history, state.preferences)
     made = compose(shelf, taste, Wish(config.publish.slate, exclude=frozenset(state.history.items)))
     slate = Slate(state.user, version, state.time, state.offset, made.items)

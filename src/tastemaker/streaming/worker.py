@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 
 from tastemaker import telemetry
 from tastemaker.config import Config
-from tastemaker.domain import Interaction, ItemChange, Record, UserChange
+from tastemaker.domain import Erase, Interaction, ItemChange, Record, UserChange
 from tastemaker.registry.live import Bundle, load
 from tastemaker.slates.catalogue import Catalogue
 from tastemaker.slates.sources import Shelf
@@ -24,6 +24,7 @@ from tastemaker.streaming.update import update
 
 GROUP = "nearline"
 FLUSH = 1.0  # seconds between writes of the counters
+AGAIN = 1.0  # seconds until a failed batch is tried again
 
 
 class Worker:
@@ -41,12 +42,22 @@ class Worker:
         self._thread: threading.Thread | None = None
 
     def step(self, timeout: float = 0.0) -> int:
-        """One round: applies what is there, at most ``streaming.batch`` records. Returns how many there were."""
-        records = self.subscription.poll(self.config.streaming.batch, timeout)
-        if records:
-            self.apply(records)
-        if self.clock() - self.flushed >= FLUSH:
-            self.flush()
+        """One round: applies what is there, at most ``streaming.batch`` records. Returns how many there were.
+
+        When a round fails, the next one begins behind the last commit: nothing that was polled is taken for done.
+        """
+        try:
+            if self.failure is not None:
+                self._rejoin()
+            records = self.subscription.poll(self.config.streaming.batch, timeout)
+            if records:
+                self.apply(records)
+            if self.clock() - self.flushed >= FLUSH:
+                self.flush()
+        except Exception as error:
+            self.failure = error
+            raise
+        self.failure = None
         return len(records)
 
     def apply(self, records: Sequence[Record]) -> None:
@@ -75,7 +86,14 @@ class Worker:
         if items := [record.event for record in records if isinstance(record.event, ItemChange)]:
             self.storage.tables.items.put(items)
             self.storage.kv.put({keys.CATALOG: str(self.storage.tables.items.stamp()).encode()})
-        if users := [record.event for record in records if isinstance(record.event, UserChange)]:
+        users: list[UserChange] = []
+        for record in records:
+            if isinstance(record.event, UserChange):
+                users.append(record.event)
+            elif isinstance(record.event, Erase):  # a change read before the erasure must not bring the profile back
+                users = [change for change in users if change.user != record.event.user]
+                self.storage.tables.users.delete(record.event.user)
+        if users:
             self.storage.tables.users.put(users)
 
     def look_around(self) -> None:
@@ -86,7 +104,7 @@ class Worker:
         if int(stamp or 0) != self.catalogue.stamp or not self.catalogue.items:
             fresh = self.storage.tables.items.stamp()
             if fresh != self.catalogue.stamp:
-                self.catalogue = Catalogue.of(self.storage.tables.items.all(), fresh)
+                self.catalogue = Catalogue.of(self.storage.tables.items.all(), fresh, self.storage.tables.items.deleted())
 
     def flush(self) -> None:
         """Writes the counters, then tells the log how far everything is done."""
@@ -111,14 +129,15 @@ class Worker:
         while not self._stop.is_set():
             try:
                 self.step(wait)
-                self.failure = None
+            except Exception as error:  # the log keeps what was not committed: report, wait, try again
+                telemetry.log.error("nearline_failed", error=str(error), exc_info=True)
+                self._stop.wait(AGAIN)
+        if self.failure is None:  # else what was polled is not done: the next start reads it again
+            try:
+                self.flush()
             except Exception as error:
-                # The log keeps what was not committed: report, wait, begin again behind the last commit.
                 self.failure = error
                 telemetry.log.error("nearline_failed", error=str(error), exc_info=True)
-                self._stop.wait(1.0)
-                self._rejoin()
-        self.flush()
 
     def _rejoin(self) -> None:
         self.subscription.close()

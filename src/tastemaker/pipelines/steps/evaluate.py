@@ -42,7 +42,8 @@ def evaluate_candidates(storage: Storage, config: Config, window: Window, progre
         users, excluded = found.users, found.excluded
         keep(storage, window, card, found, split, candidate=version in versions)
         values[version] = found.intervals[config.evaluate.metric].value
-    best = max(versions, key=lambda version: values[version])
+    # a metric that is not a number compares with nothing: it must not win for being first
+    best = max(versions, key=lambda version: -math.inf if math.isnan(values[version]) else values[version])
     return Outcome({"best": best, "metric": config.evaluate.metric, "values": values, "users": users, "excluded": excluded})
 
 

@@ -16,10 +16,12 @@ def features(storage: Storage, config: Config, window: Window, progress: Progres
     """Writes ``user_features`` and ``item_features``: a row for everybody and everything that has an event."""
     versions = summary_of(storage, window, "ingest")["versions"]
     connection = table.connect()
-    if "interactions" not in versions:
+    files = storage.lake.files("interactions", versions["interactions"]) if "interactions" in versions else []
+    if not files:
         return Outcome({"rows": {}, "catalog": catalog.version()})
-    events = connection.read_parquet(storage.lake.files("interactions", versions["interactions"]))
-    views = connection.read_parquet(storage.lake.files("views", versions["views"])) if "views" in versions else None
+    events = connection.read_parquet(files)
+    seen = storage.lake.files("views", versions["views"]) if "views" in versions else []
+    views = connection.read_parquet(seen) if seen else None
     rows: dict[str, int] = {}
     written: dict[str, int] = {}
     for done, key in enumerate(KEYS):

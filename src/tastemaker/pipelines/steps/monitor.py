@@ -1,4 +1,7 @@
-"""The step ``monitor``: what was served in the window, into the metrics history and onto /metrics."""
+"""The step ``monitor``: what was served in the window, into the metrics history.
+
+A run is a process of its own; the server beside it reads the history and shows it on /metrics (``pipelines/schedule.py``).
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,6 @@ import math
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tastemaker import telemetry
 from tastemaker.config import Config
 from tastemaker.domain import Interval
 from tastemaker.monitoring.health import health, rungs
@@ -33,7 +35,6 @@ def monitor(storage: Storage, config: Config, window: Window, progress: Progress
             taken = clicks(storage, versions)
             for model, rate in click_through(decisions, taken, config.evaluate.confidence).items():
                 found.append(metric("ctr", model, rate, window.end))
-                telemetry.QUALITY.labels("ctr", model).set(rate.value)
     found += [metric(name, "", Interval(value, math.nan, math.nan, 0), window.end) for name, value in numbers.items()]
     storage.tables.metrics.put(found)
     return Outcome({"metrics": {f"{m.name} {m.model}".strip(): m.value for m in found}})

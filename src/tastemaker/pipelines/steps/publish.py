@@ -58,28 +58,24 @@ def write_slates(
     data, _, _ = pinned(storage, config, window)
     ends: list[int] = summary_of(storage, window, "ingest")["ends"]
     model = load_model(config.model_folder / artifact)
-    catalogue = Catalogue.of(storage.tables.items.all(), storage.tables.items.stamp())
+    items = storage.tables.items
+    catalogue = Catalogue.of(items.all(), items.stamp(), items.deleted())
     shelf = Shelf(
         catalogue, model, load_model(config.model_folder / fallback), because=config.serving.because
     )  # no trending: it would be stale by the time it is shown
     erased = erased_users(storage)
     block = config.publish.block
-    made = window.end
     for start in range(0, len(data.users), block):
         rows = np.arange(start, min(start + block, len(data.users)))
         names = [data.users[row] for row in rows]
         histories = data.histories.take(rows)
         slates = compose_block(shelf, names_of(data, histories), config.publish.slate)
-        writes = {
-            keys.slate(version, user): store(
-                Slate(user, version, made, ends[partition_of(user, len(ends))] - 1, slate.items),
-                slate.rung,
-                catalogue,
-                config.serving.k,
-            )
-            for user, slate in zip(names, slates, strict=True)
-            if user not in erased
-        }
+        writes: dict[str, bytes] = {}
+        for user, composed in zip(names, slates, strict=True):
+            if user not in erased:
+                slate = Slate(user, version, window.end, ends[partition_of(user, len(ends))] - 1, composed.items)
+                front, whole = store(slate, composed.rung, catalogue, config.serving.k)
+                writes[keys.slate(version, user)], writes[keys.whole(version, user)] = front, whole
         storage.kv.put(writes)
         progress(int(rows[-1]) + 1, len(data.users), "slates")
     return len(data.users)
@@ -111,7 +107,7 @@ def clean(storage: Storage, config: Config, now: live.Live) -> list[str]:
     retired = [card.version for card in storage.tables.models.all(state="retired") if card.version not in kept]
     removed = []
     for version in retired[max(0, config.publish.keep - len(kept)) :]:
-        found = [key for key, _ in storage.kv.scan(keys.slates(version))]
+        found = [key for prefix in keys.slates(version) for key, _ in storage.kv.scan(prefix)]
         if found:
             storage.kv.delete(found)
             removed.append(version)

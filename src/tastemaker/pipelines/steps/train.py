@@ -6,6 +6,7 @@ as the live model of later runs. The model learns from everything and is what go
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,8 +16,9 @@ import msgspec
 from tastemaker import __version__
 from tastemaker.config import Config, Evaluate
 from tastemaker.domain import ModelCard
-from tastemaker.errors import ConfigError, InputError
+from tastemaker.errors import ConfigError, InputError, did_you_mean
 from tastemaker.evaluation import splits
+from tastemaker.evaluation.metrics import PER_USER
 from tastemaker.evaluation.splits import Split
 from tastemaker.features import catalog
 from tastemaker.models import Recommender, create
@@ -33,6 +35,7 @@ def train(storage: Storage, config: Config, window: Window, progress: Progress) 
     """Trains what is not trained yet in this run and writes artifacts and cards."""
     kinds = list(dict.fromkeys((FALLBACK, *config.train.models)))
     models = {kind: create(kind, config.models.get(kind, {})) for kind in kinds}  # wrong parameters fail before any work
+    check_metric(config.evaluate)
     data, versions, _ = pinned(storage, config, window)
     split = split_of(data, config.evaluate)
     facts = {
@@ -57,6 +60,8 @@ def train(storage: Storage, config: Config, window: Window, progress: Progress) 
         try:
             card = train_one(config, models[kind], split, data, version, facts, report, window.end)
         except InputError as error:  # a model that this data cannot feed, as nmf without categories
+            if kind == FALLBACK:
+                raise  # there is nothing to learn from at all
             left_out[kind] = str(error)
             continue
         storage.tables.models.put(card)
@@ -77,6 +82,7 @@ def train_one(
     """Trains the twin and the model and saves both."""
     began = time.perf_counter()
     folder: Path = config.model_folder / version
+    remove(folder)
     twin = create(model.kind, msgspec.to_builtins(model.params))
     twin.fit(split.train, seed=config.train.seed, progress=lambda a, b, note: progress(a, 2 * b, f"{note} (to be judged)"))
     twin.save(folder / TWIN)
@@ -96,6 +102,19 @@ def train_one(
         artifact=f"{version}/{MODEL}",
         seconds=time.perf_counter() - began,
     )
+
+
+def check_metric(config: Evaluate) -> None:
+    """Raises ``ConfigError`` for a metric that ``evaluate`` would not compute: better before the training than after it."""
+    known = [f"{name}@{k}" for name in PER_USER for k in config.k]
+    if config.metric not in known:
+        raise ConfigError(f"evaluate.metric = {config.metric!r} is not computed; {did_you_mean(config.metric, known)}")
+
+
+def remove(folder: Path) -> None:
+    """Removes what a run that was killed left of a version that nobody knows of yet."""
+    if folder.exists():
+        shutil.rmtree(folder)
 
 
 def split_of(data: Interactions, config: Evaluate) -> Split:

@@ -38,10 +38,12 @@ class EventLog(Protocol):
 
     partitions: int
 
-    def append(self, events: Sequence[AnyEvent]) -> Future[list[Position]]:
+    def append(self, events: Sequence[AnyEvent], *, checked: bool = False) -> Future[list[Position]]:
         """Appends all or none; the future is done when they are durable, and fails with ``StorageError`` if they never will be.
 
-        Events of one call keep their order within their partitions. Appends under way together share one commit.
+        Events of one call keep their order within their partitions. Appends under way together share one commit. ``checked``
+        events came out of a decoder or were checked field by field; others are read again before they are written, so that
+        nothing enters the log that cannot be read.
         """
 
     def read(self, partition: int, start: int, limit: int) -> list[Record]:

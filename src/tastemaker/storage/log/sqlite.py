@@ -80,9 +80,9 @@ class SqliteLog:
                 "or write the events into a new log (connect.log)"
             )
 
-    def append(self, events: Sequence[AnyEvent]) -> Future[list[Position]]:
+    def append(self, events: Sequence[AnyEvent], *, checked: bool = False) -> Future[list[Position]]:
         """See ``EventLog``. Callers that append without end should wait for earlier futures: the queue has no bound."""
-        return self._writer.submit(events, len(events))
+        return self._writer.submit(batches.Append(events, checked), len(events))
 
     def read(self, partition: int, start: int, limit: int) -> list[Record]:
         if not 0 <= partition < self.partitions:
@@ -231,7 +231,7 @@ class SqliteLog:
                 tasks.append(job)
                 continue
             try:
-                ready.append((job, batches.prepare(job.work, self.partitions)))
+                ready.append((job, batches.prepare(job.work.events, self.partitions, checked=job.work.checked)))
             except InputError as error:
                 job.future.set_exception(error)
         try:

@@ -1,0 +1,77 @@
+"""The two computations of nonnegative factorisation: learning both factors, and one side's exact least squares."""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+import numpy.typing as npt
+
+from tastemaker.models import Progress
+from tastemaker.models.interactions import Bools
+
+Doubles = npt.NDArray[np.float64]
+
+TINY = float(np.finfo(np.float32).eps)  # instead of a denominator of zero
+RIDGE = 1e-9  # of the mean diagonal: makes the mixture unique where types are alike
+SWEEPS = 20_000
+TOLERANCE = 1e-12
+
+
+def factorise(
+    matrix: Doubles, mask: Bools, left: Doubles, right: Doubles, epochs: int, progress: Progress
+) -> tuple[Doubles, Doubles, tuple[float, ...]]:
+    """Multiplicative updates from W = ``left`` (rows, types), H = ``right`` (types, columns), for the masked entries.
+
+    Lee & Seung 2001, equation 4, with the mask on both sides. ``matrix`` is 0 where ``mask`` is False. Returns W, H and the
+    squared error after each epoch, which never rises.
+    """
+    losses = []
+    for epoch in range(epochs):
+        left = left * ratio(matrix @ right.T, (mask * (left @ right)) @ right.T)
+        right = right * ratio(left.T @ matrix, left.T @ (mask * (left @ right)))
+        losses.append(float((((left @ right - matrix) * mask) ** 2).sum()))
+        progress(epoch + 1, epochs, f"loss {losses[-1]:.6g}")
+    return left, right, tuple(losses)
+
+
+def ratio(above: Doubles, below: Doubles) -> Doubles:
+    return above / np.where(below == 0, TINY, below)
+
+
+def gram(types: Doubles) -> Doubles:
+    """H H' with the ridge that makes the mixture unique, (types, types)."""
+    product = types @ types.T
+    product[np.diag_indices_from(product)] += RIDGE * max(float(np.trace(product)) / max(len(product), 1), 1e-30)
+    return product
+
+
+def mixtures(matrix: Doubles, mask: Bools, types: Doubles) -> Doubles:
+    """Each row's W >= 0 with the least squared error over its known entries, (rows, types)."""
+    found = np.zeros((len(matrix), len(types)))
+    whole = gram(types)
+    known = mask.sum(axis=1)
+    right = matrix @ types.T  # unknown entries are 0
+    for row in range(len(matrix)):
+        if known[row] == 0:
+            continue
+        descend(whole if known[row] == mask.shape[1] else gram(types[:, mask[row]]), right[row], found[row])
+    return found
+
+
+@numba.njit(cache=True, nogil=True)
+def descend(matrix: Doubles, right: Doubles, x: Doubles) -> None:
+    """Coordinate descent on x' A x / 2 - r' x, x >= 0, from ``x``, in place; A is positive definite, so there is one minimum."""
+    for _ in range(SWEEPS):
+        moved, largest = 0.0, 0.0
+        for one in range(len(x)):
+            if matrix[one, one] <= 0:
+                continue
+            gradient = -right[one]
+            for other in range(len(x)):
+                gradient += matrix[one, other] * x[other]
+            goal = max(0.0, x[one] - gradient / matrix[one, one])
+            moved = max(moved, abs(goal - x[one]))
+            largest = max(largest, goal)
+            x[one] = goal
+        if moved <= TOLERANCE * largest:
+            break

@@ -1,0 +1,29 @@
+"""Is everything in step? Lags of the consumers, age of the live model, share of answers that came from the top rung."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pyarrow as pa
+
+from tastemaker.registry import live
+from tastemaker.storage import Storage
+from tastemaker.storage.log import lag_of
+
+GROUPS = ("nearline", "archive")
+
+
+def health(storage: Storage, now: int) -> dict[str, float]:
+    """Numbers that should be small: ``lag_nearline``, ``lag_archive`` (records), ``live_age_hours``."""
+    ends = storage.log.ends()
+    found = {f"lag_{group}": float(lag_of(ends, storage.log.committed(group))) for group in GROUPS}
+    version = live.read(storage.kv)
+    if version is not None:
+        found["live_age_hours"] = (now - version.made) / 3_600_000
+    return found
+
+
+def rungs(decisions: pa.Table) -> dict[str, float]:
+    """Share of answers by rung of the fallback ladder."""
+    counts = Counter(decisions["rung"].to_pylist())
+    return {f"rung_{rung}": count / len(decisions) for rung, count in sorted(counts.items())}
