@@ -1,6 +1,6 @@
 """How fast files come in: interactions a second into log and lake together, and the most memory that it took.
 
-    python benchmarks/importing.py [rows]
+    python -m benchmarks.importing [rows]
 
 Writes a CSV and a Parquet file of made-up ratings (2 million rows without an argument) into a temporary folder and imports
 each into a new home, in a process of its own so that its peak memory can be read.

@@ -11,9 +11,9 @@ import heapq
 import msgspec
 from msgspec import Struct
 
-from tastemaker.features.kinds import Decayed
+from tastemaker.features.kinds import Acc, Decayed
 
-Packed = tuple[int, int, dict[str, list[float]]]
+Packed = tuple[int, int, dict[str, Acc]]  # accumulators as they were: a time read as a float would be written as one
 
 
 class ItemCounters(Struct):

@@ -26,9 +26,9 @@ from msgspec import Meta
 from tastemaker.models import Progress, Recommendations, silent
 from tastemaker.models.als_kernels import (
     eigenbasis,
+    entry_shares,
     gramian,
     half_step,
-    normal_equations,
     observed_loss,
     solve_exactly,
 )
@@ -164,10 +164,7 @@ class Als:
         """Hu et al. 2008, section 5: score = item . A^-1 . sum of w q, which is a sum over the history's entries (w, q)."""
         histories = checked(single(histories), len(self.items))
         diagonal = self.alpha0 * self.spectrum + self.ridge(histories, len(self.items))[0]
-        seen = self.factors[histories.items]  # (entries, f)
-        solved = normal_equations(seen, histories.weights, diagonal, self.factors[items])  # (items, f)
-        parts: Floats = (solved @ seen.T * histories.weights).astype(np.float32)
-        return parts
+        return entry_shares(self.factors, histories.items, histories.weights, diagonal, self.factors[items])
 
     def save(self, folder: Path) -> None:
         arrays = {"factors": self.factors, "alpha0": np.array(self.alpha0)}

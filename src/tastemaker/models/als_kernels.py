@@ -62,14 +62,16 @@ def solve_exactly(fixed: Floats, rows: Histories, dense: Doubles, ridge: Doubles
     return solved.astype(np.float32)
 
 
-def normal_equations(seen: Floats, weights: Floats, diagonal: Doubles, right: Floats) -> Doubles:
-    """A^-1 r for each row r of ``right``, A = diagonal + sum of w q q'. seen: (entries, f), right: (n, f)."""
-    wide = seen.astype(np.float64)
-    matrix = wide.T @ (wide * weights[:, None])
-    matrix[np.diag_indices_from(matrix)] += diagonal
-    factor = scipy.linalg.cho_factor(matrix, lower=True, overwrite_a=True, check_finite=False)
-    solved: Doubles = scipy.linalg.cho_solve(factor, right.T.astype(np.float64), check_finite=False).T
-    return solved
+def entry_shares(fixed: Floats, others: Ints, weights: Floats, diagonal: Doubles, right: Floats) -> Floats:
+    """w q . A^-1 r for each r of ``right`` (n, f) and each event (q, w): (n, entries), A = diag(diagonal) + sum of w q q'.
+
+    By one thread and without BLAS, whose threads may take milliseconds to wake: this runs inside requests.
+    """
+    solved = right.astype(np.float64)
+    cholesky_solve(fixed, others, weights, diagonal, solved)
+    parts = np.empty((len(right), len(others)), np.float32)
+    share_out(fixed, others, weights, solved, parts)
+    return parts
 
 
 def observed_loss(users: Floats, items: Floats, rows: Histories) -> float:
@@ -80,11 +82,11 @@ def observed_loss(users: Floats, items: Floats, rows: Histories) -> float:
 
 
 @numba.njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
-def dot(a: Reals, b: Reals) -> float:
-    total = a[0] * b[0]
-    for c in range(1, len(a)):
+def dot(a: Reals, b: Reals) -> np.floating:
+    total = a.dtype.type(0)
+    for c in range(len(a)):
         total += a[c] * b[c]
-    return total  # type: ignore[no-any-return]  # numba decides the type
+    return total
 
 
 @numba.njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
@@ -194,3 +196,45 @@ def event_losses(users: Floats, items: Floats, indptr: Longs, others: Ints, weig
                 total += weights[entry] * miss * miss
         parts[first] = total
     return parts
+
+
+@numba.njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
+def cholesky_solve(fixed: Floats, others: Ints, weights: Floats, diagonal: Doubles, right: Doubles) -> None:
+    """A^-1 r for each row r of ``right``, in place. Row-wise, so that all inner loops run along memory."""
+    f = len(diagonal)
+    lower = np.zeros((f, f))
+    for entry in range(len(others)):
+        q = fixed[others[entry]].astype(np.float64)
+        for i in range(f):
+            share = weights[entry] * q[i]
+            for j in range(i + 1):
+                lower[i, j] += share * q[j]
+    for i in range(f):
+        lower[i, i] += diagonal[i]
+        for j in range(i):
+            lower[i, j] = (lower[i, j] - inner(lower[i], lower[j], j)) / lower[j, j]
+        lower[i, i] = np.sqrt(lower[i, i] - inner(lower[i], lower[i], i))
+    for row in range(len(right)):
+        x = right[row]
+        for i in range(f):
+            x[i] = (x[i] - inner(lower[i], x, i)) / lower[i, i]
+        for i in range(f - 1, -1, -1):
+            x[i] /= lower[i, i]
+            for j in range(i):
+                x[j] -= x[i] * lower[i, j]
+
+
+@numba.njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
+def inner(a: Doubles, b: Doubles, length: int) -> float:
+    total = 0.0
+    for c in range(length):
+        total += a[c] * b[c]
+    return total
+
+
+@numba.njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
+def share_out(fixed: Floats, others: Ints, weights: Floats, solved: Doubles, parts: Floats) -> None:
+    """parts[i, e] = weight of event e times the inner product of its vector and solved[i]."""
+    for row in range(len(solved)):
+        for entry in range(len(others)):
+            parts[row, entry] = weights[entry] * dot(solved[row], fixed[others[entry]])

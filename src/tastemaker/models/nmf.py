@@ -34,7 +34,7 @@ from tastemaker.models.interactions import (
     checked,
     single,
 )
-from tastemaker.models.nmf_kernels import factorise, gram, mixtures
+from tastemaker.models.nmf_kernels import factorise, mixtures, ridge_of
 from tastemaker.models.topk import of_length_one, top_scores, without
 
 Doubles = npt.NDArray[np.float64]
@@ -63,7 +63,7 @@ class Nmf:
         self.losses: tuple[float, ...] = ()
         self.types: Doubles = np.zeros((0, 0))  # H, (types, categories)
         self.profiles: Floats = np.zeros((0, 0), np.float32)  # (items, categories), rows sum to 1 or are 0
-        self.boosts: Floats = np.zeros(0, np.float32)  # (items,), 1 + popularity * prior
+        self.boosted: Floats = self.profiles  # (items, categories), each row times 1 + popularity * prior
         self.scale = 1.0  # the largest entry of a history's profile, in the units of the preferences
 
     def fit(self, data: Interactions, *, seed: int = 0, progress: Progress = silent) -> Self:
@@ -73,7 +73,8 @@ class Nmf:
         histories = checked(data.histories, len(data.items))
         self.items = data.items
         self.profiles = profiles_of(data.categories, len(data.category_names))
-        self.boosts = 1 + np.float32(self.params.popularity) * prior(histories, len(data.items))
+        boosts = 1 + np.float32(self.params.popularity) * prior(histories, len(data.items))
+        self.boosted = self.profiles * boosts[:, None]
         stated = stated_preferences(data.preferences, len(data.category_names))
         if stated is not None:
             stated = stated[~np.isnan(stated).all(axis=1)]
@@ -123,7 +124,7 @@ class Nmf:
         tastes = self.taste(preferences, histories)
         excluded = histories if exclude is None else exclude
         # average over the categories, raised by popularity: one inner product
-        found = top_scores(tastes.astype(np.float32), self.boosted(), k, excluded, allowed, floor=0.0)
+        found = top_scores(tastes.astype(np.float32), self.boosted, k, excluded, allowed, floor=0.0)
         return without(found, tastes.sum(axis=1) == 0)
 
     def taste(self, preferences: Floats, histories: Histories | None = None) -> Doubles:
@@ -137,10 +138,6 @@ class Nmf:
         mask = ~np.isnan(stated)
         tastes: Doubles = mixtures(np.where(mask, stated, 0), mask, self.types) @ self.types
         return tastes
-
-    def boosted(self) -> Floats:
-        """The items' profiles as they are scored, (items, categories)."""
-        return self.profiles * self.boosts[:, None]
 
     def similar(self, items: Ints, k: int) -> Recommendations:
         """By the cosine of the items' mixtures of types; alike items with the same categories come by number."""
@@ -161,13 +158,13 @@ class Nmf:
         largest = raw.sum(axis=0).max(initial=0)
         if len(used) == 0 or largest == 0:
             return np.zeros((len(items), len(raw)), np.float32)
-        wanted = used @ self.boosted()[items].T.astype(np.float64)  # (used, items)
-        solved = np.linalg.solve(gram(used), wanted)
+        wanted = used @ self.boosted[items].T.astype(np.float64)  # (used, items)
+        solved = np.linalg.solve(used @ used.T + ridge_of(self.types) * np.eye(len(used)), wanted)
         parts: Floats = (solved.T @ used @ (raw * self.scale / largest).T).astype(np.float32)
         return parts
 
     def save(self, folder: Path) -> None:
-        arrays: dict[str, Array] = {"types": self.types, "profiles": self.profiles, "boosts": self.boosts}
+        arrays: dict[str, Array] = {"types": self.types, "profiles": self.profiles, "boosted": self.boosted}
         arrays["scale"] = np.array(self.scale)
         save_artifact(folder, self.kind, self.params, self.items, arrays, self.losses)
 
@@ -176,7 +173,7 @@ class Nmf:
         artifact = load_artifact(folder, cls.kind)
         model, arrays = cls(params_of(artifact, NmfParams, folder)), artifact.arrays
         model.items, model.losses = artifact.items, artifact.losses
-        model.types, model.profiles, model.boosts = arrays["types"], arrays["profiles"], arrays["boosts"]
+        model.types, model.profiles, model.boosted = arrays["types"], arrays["profiles"], arrays["boosted"]
         model.scale = float(arrays["scale"])
         return model
 

@@ -12,7 +12,7 @@ from tastemaker.models.interactions import Bools
 Doubles = npt.NDArray[np.float64]
 
 TINY = float(np.finfo(np.float32).eps)  # instead of a denominator of zero
-RIDGE = 1e-9  # of the mean diagonal: makes the mixture unique where types are alike
+RIDGE = 0.01  # of the mean diagonal: where little is known, the mixture stays small instead of running off along one type
 SWEEPS = 20_000
 TOLERANCE = 1e-12
 
@@ -38,23 +38,23 @@ def ratio(above: Doubles, below: Doubles) -> Doubles:
     return above / np.where(below == 0, TINY, below)
 
 
-def gram(types: Doubles) -> Doubles:
-    """H H' with the ridge that makes the mixture unique, (types, types)."""
-    product = types @ types.T
-    product[np.diag_indices_from(product)] += RIDGE * max(float(np.trace(product)) / max(len(product), 1), 1e-30)
-    return product
+def ridge_of(types: Doubles) -> float:
+    """The penalty on the squared length of a mixture."""
+    return RIDGE * max(float((types**2).sum()) / max(len(types), 1), 1e-30)
 
 
 def mixtures(matrix: Doubles, mask: Bools, types: Doubles) -> Doubles:
-    """Each row's W >= 0 with the least squared error over its known entries, (rows, types)."""
+    """Each row's W >= 0 with the least squared error over its known entries + ridge |W|^2, (rows, types)."""
     found = np.zeros((len(matrix), len(types)))
-    whole = gram(types)
+    ridge = ridge_of(types) * np.eye(len(types))
+    whole = types @ types.T + ridge
     known = mask.sum(axis=1)
     right = matrix @ types.T  # unknown entries are 0
     for row in range(len(matrix)):
         if known[row] == 0:
             continue
-        descend(whole if known[row] == mask.shape[1] else gram(types[:, mask[row]]), right[row], found[row])
+        seen = types[:, mask[row]]
+        descend(whole if known[row] == mask.shape[1] else seen @ seen.T + ridge, right[row], found[row])
     return found
 
 
@@ -64,8 +64,6 @@ def descend(matrix: Doubles, right: Doubles, x: Doubles) -> None:
     for _ in range(SWEEPS):
         moved, largest = 0.0, 0.0
         for one in range(len(x)):
-            if matrix[one, one] <= 0:
-                continue
             gradient = -right[one]
             for other in range(len(x)):
                 gradient += matrix[one, other] * x[other]

@@ -1,41 +1,67 @@
-"""The lake follows the log while an import runs, in a thread of its own."""
+"""The lake follows the log while a long import runs, in a process of its own: the two would share one interpreter's lock.
+
+A short import needs none of this; its events go into the lake at the end.
+"""
 
 from __future__ import annotations
 
-import threading
+import gc
+import multiprocessing
+import os
+import signal
+from multiprocessing.context import SpawnProcess
+from multiprocessing.synchronize import Event
 from types import TracebackType
 
-from tastemaker.storage import Storage
+from tastemaker.config import Config
+from tastemaker.errors import StorageError
+from tastemaker.storage import Storage, connect
 from tastemaker.storage.archive import archive
 
-PAUSE = 0.5  # seconds between looks into the log: each commit of the lake should hold many events
+LONG = 300_000  # events from which a second process pays
+PAUSE = 0.2  # seconds between looks into the log: each commit of the lake should hold many events
 
 
 class Archiving:
-    """Archives again and again inside a ``with`` block, and once more at its end. A failure is raised at the end."""
+    """Archives inside a ``with`` block once it is known to be long, and at its end in any case."""
 
     def __init__(self, storage: Storage) -> None:
-        self.log, self.lake = storage.log, storage.lake
-        self._stop = threading.Event()
-        self._failure: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, name="archiving", daemon=True)
-
-    def _run(self) -> None:
-        try:
-            while not self._stop.wait(PAUSE):
-                archive(self.log, self.lake)
-        except BaseException as error:  # it belongs to the thread that imports
-            self._failure = error
+        self.storage = storage
+        self._child: SpawnProcess | None = None
+        self._stop: Event | None = None
 
     def __enter__(self) -> Archiving:
-        self._thread.start()
         return self
 
+    def appended(self, events: int) -> None:
+        """Tells how many events there are by now."""
+        if self._child is None and events >= LONG:
+            context = multiprocessing.get_context("spawn")
+            self._stop = context.Event()
+            self._child = context.Process(target=follow, args=(self.storage.config, self._stop), daemon=True)
+            self._child.start()
+
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._stop.set()
-        self._thread.join()
-        if error is not None:
-            return
-        if self._failure is not None:
-            raise self._failure
-        archive(self.log, self.lake)
+        if self._child is not None and self._stop is not None:
+            self._stop.set()
+            self._child.join()
+            code = self._child.exitcode
+            self._child.close()
+            if code and error is None:
+                raise StorageError(f"the archiving process ended with {code}: events are safe in the log; import again to go on")
+        if error is None:
+            archive(self.storage.log, self.storage.lake)
+
+
+def follow(config: Config, stop: Event) -> None:
+    """The child: archives until it is told to stop, or its parent is gone. Ctrl-C is the parent's to answer."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    gc.disable()  # events hold no cycles, and this process makes nothing else
+    parent = os.getppid()
+    with connect(config) as storage:
+        last = False
+        while not last:
+            last = stop.wait(PAUSE)
+            if os.getppid() != parent:
+                return
+            archive(storage.log, storage.lake)

@@ -149,7 +149,7 @@ class Import:
         log = self.storage.log
         seen = appended_before(log, source, here.offsets) if known else set()
         waiting: tuple[Future[Any] | None, Sequence[AnyEvent], Checkpoint] | None = None
-        with Archiving(self.storage):
+        with Archiving(self.storage) as archiving:
             for block in self.reader.blocks(here.position, here.line):
                 events, refused = make(block)
                 ends = tuple(log.ends())
@@ -159,8 +159,9 @@ class Import:
                     self.state.save(msgspec.structs.replace(here, offsets=ends if not known else here.offsets))
                 new = [event for event in events if event.id not in seen] if seen else events
                 self.skipped += len(events) - len(new)
-                future = log.append(new) if new else None
+                future = log.append(new, checked=True) if new else None  # the columns were checked
                 self.appended += len(new)
+                archiving.appended(self.appended)
                 if waiting is not None:
                     self.settle(waiting, ends)
                 here = Checkpoint(

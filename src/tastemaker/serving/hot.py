@@ -29,8 +29,7 @@ USERS, RECOMMENDATIONS, EVENTS = b"/v1/users/", b"/recommendations", b"/v1/event
 JSON = (b"content-type", b"application/json")
 PARAMETERS = ("k", "surface", "category", "exclude", "session")
 _encode = msgspec.json.Encoder().encode
-_ok = {route: telemetry.REQUESTS.labels(route, "2xx") for route in ("recommendations", "events")}
-_seconds = {route: telemetry.LATENCY.labels(route) for route in ("recommendations", "events")}
+CLASSES = ("", "1xx", "2xx", "3xx", "4xx", "5xx")
 
 
 class Hot:
@@ -41,21 +40,23 @@ class Hot:
         self.k, self.max_body = k, max_body
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            path: bytes = scope.get("raw_path") or scope["path"].encode()
-            if scope["method"] == "GET" and path.startswith(USERS) and path.endswith(RECOMMENDATIONS):
-                user = path[len(USERS) : -len(RECOMMENDATIONS)]
-                if user and b"/" not in user:
-                    await self.guarded("recommendations", send, self.recommend(user, scope))
-                    return
-            elif path == EVENTS and scope["method"] == "POST":
-                await self.guarded("events", send, self.events(scope, receive))
-                return
-        await self.rest(scope, receive, send)
-
-    async def guarded(self, route: str, send: Send, work: Awaitable[tuple[int, bytes]]) -> None:
-        """Runs a handler and turns its errors into answers."""
+        if scope["type"] != "http":
+            await self.rest(scope, receive, send)
+            return
         began = time.perf_counter()
+        path: bytes = scope.get("raw_path") or scope["path"].encode()
+        if path.startswith(USERS) and path.endswith(RECOMMENDATIONS) and scope["method"] == "GET":
+            user = path[len(USERS) : -len(RECOMMENDATIONS)]
+            if user and b"/" not in user:
+                await self.answer("recommendations", send, self.recommend(user, scope, began), began)
+                return
+        elif path == EVENTS and scope["method"] == "POST":
+            await self.answer("events", send, self.events(scope, receive), began)
+            return
+        await self.others(scope, receive, send, began)
+
+    async def answer(self, route: str, send: Send, work: Awaitable[tuple[int, bytes]], began: float) -> None:
+        """Runs a handler and turns its errors into answers."""
         headers = [JSON]
         try:
             status, body = await work
@@ -70,23 +71,36 @@ class Hot:
         except Exception as error:
             telemetry.log.error("request_failed", route=route, error=str(error), exc_info=True)
             status, body = 500, problem("this is a fault of the server; its log says more")
-        if status < 300:
-            _ok[route].inc()
-        else:
-            telemetry.REQUESTS.labels(route, f"{status // 100}xx").inc()
-        _seconds[route].observe(time.perf_counter() - began)
         headers.append((b"content-length", b"%d" % len(body)))
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
+        telemetry.TRAFFIC.note(route, CLASSES[status // 100], time.perf_counter() - began)
 
-    async def recommend(self, raw: bytes, scope: Scope) -> tuple[int, bytes]:
+    async def others(self, scope: Scope, receive: Receive, send: Send, began: float) -> None:
+        """The FastAPI application, counted."""
+        status = 500
+
+        async def noting(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self.rest(scope, receive, noting)
+        finally:
+            route = getattr(scope.get("route"), "path", "other")
+            telemetry.TRAFFIC.note(route, CLASSES[status // 100], time.perf_counter() - began)
+
+    async def recommend(self, raw: bytes, scope: Scope, began: float) -> tuple[int, bytes]:
         self.auth.allow(scope["headers"], "read")
         user = raw.decode("ascii") if b"%" not in raw else unquote(raw.decode("ascii"))
         query: bytes = scope["query_string"]
         ask = ask_of(user, query, self.k) if query else Ask(user, self.k)
         if len(user) > 256:
             raise InputError("user", user, "ids have at most 256 characters")
-        return 200, await self.recommending.answer(ask)
+        ready = self.recommending.stored(ask, began)
+        return 200, await self.recommending.compose(ask, began) if ready is None else ready
 
     async def events(self, scope: Scope, receive: Receive) -> tuple[int, bytes]:
         self.auth.allow(scope["headers"], "write")

@@ -83,8 +83,10 @@ class Recommending:
     async def answer(self, ask: Ask, began: float) -> bytes:
         """The JSON of an answer; its decision is on its way to the log."""
         ready = self.stored(ask, began)
-        if ready is not None:
-            return ready
+        return await self.compose(ask, began) if ready is None else ready
+
+    async def compose(self, ask: Ask, began: float) -> bytes:
+        """The answer composed from the user's history as it is now."""
         return self.finish(ask, await self._compose_in_time(ask, self.current.now), began)
 
     async def answer_session(self, ask: Ask, history: History, preferences: dict[str, float]) -> bytes:

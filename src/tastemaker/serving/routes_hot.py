@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Annotated
 
 import msgspec
@@ -28,7 +29,8 @@ async def recommendations(
     parts = parts_of(request)
     parts.auth.allow(request.scope["headers"], "read")
     # The parameters above are for the page; the query string itself is read as the hot route reads it.
-    body = await parts.recommending.answer(ask_of(user, request.scope["query_string"], parts.config.serving.k))
+    ask = ask_of(user, request.scope["query_string"], parts.config.serving.k)
+    body = await parts.recommending.answer(ask, time.perf_counter())
     return Response(body, media_type="application/json")
 
 

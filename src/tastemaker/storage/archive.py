@@ -8,6 +8,7 @@ far we came) finds them there and leaves them out. So the archive may be interru
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from operator import attrgetter
 
 from tastemaker.domain import Event, Record
 from tastemaker.storage.columns import table_name, to_table
@@ -43,13 +44,9 @@ def archive(
 
 def write(lake: Lake, records: Sequence[Record]) -> dict[str, int]:
     """Adds a batch to its tables; returns the rows by table, without those that were there."""
-    last: dict[int, int] = {}
-    kinds: dict[type[Event], list[Record]] = {}
-    for record in records:
-        last[record.partition] = record.offset  # a partition's records come in order
-        kinds.setdefault(type(record.event), []).append(record)
+    last = {record.partition: record.offset for record in records}  # a partition's records come in order
     rows: dict[str, int] = {}
-    for kind, group in kinds.items():
+    for kind, group in by_kind(records).items():
         name = table_name(kind)
         numbers = lake.transactions(name, map(mark, last))
         known = {partition: numbers[mark(partition)] for partition in last}
@@ -60,6 +57,15 @@ def write(lake: Lake, records: Sequence[Record]) -> dict[str, int]:
             lake.append(name, to_table(name, group), marks)
             rows[name] = len(group)
     return rows
+
+
+def by_kind(records: Sequence[Record]) -> dict[type[Event], Sequence[Record]]:
+    """Records by the kind of their events; most batches hold one kind."""
+    types = list(map(type, map(attrgetter("event"), records)))
+    kinds = dict.fromkeys(types)
+    if len(kinds) == 1:
+        return {types[0]: records}
+    return {kind: [record for record, own in zip(records, types, strict=True) if own is kind] for kind in kinds}
 
 
 def mark(partition: int) -> str:

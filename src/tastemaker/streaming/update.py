@@ -47,7 +47,7 @@ def update(
     applied = slates = 0
     for user, packed in zip(users, found, strict=True):
         before = states.unpack(packed) if packed is not None else None
-        fresh = [record for record in by_user[user] if before is None or record.offset > before.offset]
+        fresh = unseen(by_user[user], before.offset if before is not None else -1)
         if not fresh:
             continue
         applied += len(fresh)
@@ -76,6 +76,16 @@ def group(records: Sequence[Record]) -> dict[str, list[Record]]:
         if isinstance(record.event, Interaction | UserChange | Erase):
             by_user[record.event.user].append(record)
     return by_user
+
+
+def unseen(records: Sequence[Record], offset: int) -> list[Record]:
+    """The records of one user behind an offset, each once also where a batch holds it twice."""
+    found: list[Record] = []
+    for record in records:
+        if record.offset > offset:
+            found.append(record)
+            offset = record.offset
+    return found
 
 
 def fresh_slate(state: UserState, config: Config, shelf: Shelf, version: str) -> tuple[bytes, bytes]:

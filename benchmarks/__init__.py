@@ -1,0 +1,5 @@
+"""Benchmarks: every figure that the project quotes, by a command that anybody can run.
+
+Speed is always a ratio to something measured in the same run, interleaved, medians over rounds. ``python -m benchmarks``
+runs them all and writes the tables of ``benchmarks/README.md``; each file runs alone too.
+"""

@@ -1,0 +1,35 @@
+"""Where figures go: sections of ``benchmarks/README.md`` between markers, each with the machine that made them."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+README = Path(__file__).with_name("README.md")
+
+
+def machine() -> str:
+    """One sentence on where a figure comes from."""
+    info = Path("/proc/cpuinfo")
+    model = re.search(r"model name\s*:\s*(.*)", info.read_text()) if info.exists() else None
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return (
+        f"{model[1] if model else platform.processor()}, {os.cpu_count()} cores, {memory:.0f} GiB, Python {platform.python_version()}, "
+        f"numpy {version('numpy')}, uvicorn {version('uvicorn')}; {datetime.now(UTC):%Y-%m-%d}."
+    )
+
+
+def write_section(name: str, text: str) -> None:
+    """Replaces a section of the report."""
+    begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
+    old = README.read_text("utf-8") if README.exists() else "# Benchmarks\n"
+    section = f"{begin}\n{text}\n{end}"
+    if begin in old:
+        new = old[: old.index(begin)] + section + old[old.index(end) + len(end) :]
+    else:
+        new = old.rstrip("\n") + f"\n\n{section}\n"
+    README.write_text(new, "utf-8")
