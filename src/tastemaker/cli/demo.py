@@ -122,7 +122,7 @@ def judge(storage: Storage, config: Config, run: Run) -> None:
     )
     cards = [card for version in run.steps["train"]["summary"]["models"] if (card := storage.tables.models.get(version))]
     cards.sort(key=lambda card: -card.metrics[config.evaluate.metric].value)
-    console.print(metrics_table(cards, metric_names(config.evaluate.metric)[:4]))
+    console.print(metrics_table(cards, metric_names(config.evaluate.metric)))
     chosen = storage.tables.models.get(run.steps["gate"]["summary"]["version"])
     if chosen is not None and chosen.verdict is not None:
         print_verdict(chosen.verdict)

@@ -105,12 +105,12 @@ def card_of(storage: Storage, version: str) -> ModelCard:
 
 
 def metric_names(first: str) -> list[str]:
-    return list(dict.fromkeys((first, "recall@10", "precision@10", "hit_rate@10", "map@10", "mrr@10")))
+    return list(dict.fromkeys((first, "recall@10", "hit_rate@10")))
 
 
 def metrics_table(cards: list[ModelCard], names: list[str]) -> Table:
     """Models by metrics, each value with its interval; the best of a column is bold."""
-    table = Table("model", "state", *names, "coverage@10", "novelty@10", "trained in", box=None, padding=(0, 1))
+    table = Table("model", "state", *names, "coverage", "seconds", box=None, padding=(0, 1))
     best = {name: max((c.metrics[name].value for c in cards if name in c.metrics), default=0.0) for name in names}
     for card in cards:
         cells = []
@@ -118,15 +118,15 @@ def metrics_table(cards: list[ModelCard], names: list[str]) -> Table:
             found = card.metrics.get(name)
             text = shown(found) if found else "–"
             cells.append(f"[bold]{text}[/]" if found and found.value == best[name] else text)
-        beyond = [f"{card.metrics[name].value:.3f}" if name in card.metrics else "–" for name in ("coverage@10", "novelty@10")]
-        table.add_row(card.version, card.state, *cells, *beyond, f"{card.seconds:.1f} s")
+        covered = f"{card.metrics['coverage@10'].value:.3f}" if "coverage@10" in card.metrics else "–"
+        table.add_row(card.version, card.state, *cells, covered, f"{card.seconds:.1f}")
     return table
 
 
 def shown(value: Interval) -> str:
     if value.low != value.low:
         return f"{value.value:.4f}"
-    return f"{value.value:.4f} [dim][{value.low:.3f}, {value.high:.3f}][/dim]"
+    return f"{value.value:.4f} [dim]{value.low:.3f}–{value.high:.3f}[/dim]"
 
 
 def print_verdict(verdict: Verdict) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -13,7 +14,7 @@ from tastemaker.config import Config, load
 from tastemaker.pipelines.local import Watch
 from tastemaker.storage import Storage, connect
 
-console = Console(highlight=False, emoji=False)
+console = Console(highlight=False, emoji=False, width=None if sys.stdout.isatty() else 120)
 
 
 def configuration(context: click.Context) -> Config:
