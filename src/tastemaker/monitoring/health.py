@@ -6,20 +6,21 @@ from collections import Counter
 
 import pyarrow as pa
 
-from tastemaker.registry import live
 from tastemaker.storage import Storage
 from tastemaker.storage.log import lag_of
 
 GROUPS = ("nearline", "archive")
 
 
-def health(storage: Storage, now: int) -> dict[str, float]:
-    """Numbers that should be small: ``lag_nearline``, ``lag_archive`` (records), ``live_age_hours``."""
+def health(storage: Storage, now: int, trained: int | None) -> dict[str, float]:
+    """Numbers that should be small: ``lag_nearline``, ``lag_archive`` (records), ``live_age_hours``.
+
+    ``trained``: when the live model was trained; None when nothing is live.
+    """
     ends = storage.log.ends()
     found = {f"lag_{group}": float(lag_of(ends, storage.log.committed(group))) for group in GROUPS}
-    version = live.read(storage.kv)
-    if version is not None:
-        found["live_age_hours"] = (now - version.made) / 3_600_000
+    if trained is not None:
+        found["live_age_hours"] = (now - trained) / 3_600_000
     return found
 
 

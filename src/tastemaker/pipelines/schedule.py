@@ -54,14 +54,14 @@ class Schedule:
 
         0 where a run was interrupted: it goes on at once. One that failed is tried again after the usual time.
         """
+        before = self.last("daily") if name == "hourly" else 0
         runs = self.storage.tables.runs.last(name, 1)
         if not runs:
+            return before
+        if runs[0].state == "running":
             return 0
-        run = runs[0]
-        if run.state == "running":
-            return 0
-        began = max([run.began, *(step.get("ended", 0) for step in run.steps.values())]) if run.state == "failed" else run.began
-        return max(began, self.last("daily")) if name == "hourly" else began
+        failed = [step.get("ended", 0) for step in runs[0].steps.values()] if runs[0].state == "failed" else []
+        return max(before, runs[0].began, *failed)
 
     def run(self, name: str) -> int:
         """Runs a pipeline in a child and waits for it. Returns its exit code."""

@@ -74,8 +74,8 @@ class Recommending:
     def stored(self, ask: Ask, began: float) -> bytes | None:
         """The answer from the stored slate alone; None where it is stale or the request wants something else."""
         now = self.current.now
-        mark, front = self._read(ask.user, now)
-        if front is None or ask.category is not None or (mark is not None and states.offset_of(mark) > front.offset):
+        applied, front = self._read(ask.user, now)
+        if front is None or ask.category is not None or applied > front.offset:
             return None
         answer = self._copy(ask, now, front)
         return self.finish(ask, answer, began) if answer is not None else None
@@ -93,18 +93,19 @@ class Recommending:
         """The same for a stranger whose history comes with the request."""
         began = time.perf_counter()
         taste = Taste(history, preferences)
-        answer = await self._in_time(self.current.now, ask, taste)
+        answer = await self._in_time(self.current.now, ask, taste, stored=False)  # a session may bear a user's id
         return self.finish(ask, answer, began)
 
     # ── reading ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _read(self, user: str, now: Now) -> tuple[bytes | None, Front | None]:
+    def _read(self, user: str, now: Now) -> tuple[int, Front | None]:
+        """The last offset applied to the user's state, and the front of the stored slate."""
         try:
             mark, front = self.storage.kv.get((keys.mark(user), keys.slate(now.bundle.version, user)))
-            return mark, decode_front(front) if front is not None else None
+            return states.offset_of(mark) if mark is not None else -1, decode_front(front) if front is not None else None
         except Exception as error:
             telemetry.log.error("online_store_failed", error=str(error))
-            return None, None
+            return -1, None
 
     def _copy(self, ask: Ask, now: Now, front: Front) -> Answer | None:
         """The stored slate, where it answers the request."""
@@ -117,15 +118,15 @@ class Recommending:
         version = now.bundle.version
         try:
             packed = self.storage.kv.get((keys.whole(version, ask.user),))[0]
+            slate = decode_whole(packed) if packed is not None else None
         except Exception as error:
             telemetry.log.error("online_store_failed", error=str(error))
             return None
-        if packed is None:
+        if slate is None:
             return None
-        slate = decode_whole(packed)
         banned = set(ask.exclude)
         allowed = [s for s in slate.items if s.item not in banned and now.catalogue.allows(s.item, ask.category)]
-        if len(allowed) < ask.k and not note:
+        if not allowed or (len(allowed) < ask.k and not note):
             return None
         items = allowed[: ask.k]
         body = body_of(items, now.catalogue)
@@ -140,26 +141,26 @@ class Recommending:
     def _state(self, user: str) -> UserState:
         try:
             packed = self.storage.kv.get((keys.state(user),))[0]
+            return states.unpack(packed) if packed is not None else UserState(user, 0)
         except Exception as error:
             telemetry.log.error("online_store_failed", error=str(error))
-            packed = None
-        return states.unpack(packed) if packed is not None else UserState(user, 0)
+            return UserState(user, 0)
 
-    async def _in_time(self, now: Now, ask: Ask, taste: Taste, offset: int = -1) -> Answer:
+    async def _in_time(self, now: Now, ask: Ask, taste: Taste, offset: int = -1, stored: bool = True) -> Answer:
         loop = asyncio.get_running_loop()
         try:
             work = loop.run_in_executor(self.pool, composed, now, ask, taste, offset)
             return await asyncio.wait_for(work, self.deadline)
         except TimeoutError:
-            return self._stand_in(ask, now, set(taste.history.items), "the deadline passed")
+            return self._stand_in(ask, now, set(taste.history.items), "the deadline passed", stored)
         except Exception as error:
             telemetry.log.error("compose_failed", error=str(error), user=ask.user, exc_info=True)
-            return self._stand_in(ask, now, set(taste.history.items), "composing failed")
+            return self._stand_in(ask, now, set(taste.history.items), "composing failed", stored)
 
-    def _stand_in(self, ask: Ask, now: Now, seen: set[str], note: str) -> Answer:
+    def _stand_in(self, ask: Ask, now: Now, seen: set[str], note: str, stored: bool) -> Answer:
         """One rung down: the stored slate without what was consumed since, else what is popular."""
         ask = replace(ask, exclude=(*ask.exclude, *seen))
-        picked = self._pick(ask, now, "stored", note)
+        picked = self._pick(ask, now, "stored", note) if stored else None
         if picked is not None:
             return picked
         banned = set(ask.exclude)

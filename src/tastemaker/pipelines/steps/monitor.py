@@ -15,6 +15,7 @@ from tastemaker.domain import Interval
 from tastemaker.monitoring.health import health, rungs
 from tastemaker.monitoring.quality import click_through
 from tastemaker.pipelines.pipeline import Outcome, Progress, Window, summary_of
+from tastemaker.registry import live
 from tastemaker.storage import Storage
 from tastemaker.storage.tables.learning import Metric
 
@@ -24,7 +25,8 @@ def monitor(storage: Storage, config: Config, window: Window, progress: Progress
     versions: dict[str, int] = summary_of(storage, window, "ingest")["versions"]
     found: list[Metric] = []
     progress(0, 2, "health")
-    numbers = health(storage, window.end)
+    now = live.read(storage.kv)
+    numbers = health(storage, window.end, now.made if now is not None else None)
     if "decisions" in versions:
         progress(1, 2, "click-through")
         decisions = within(

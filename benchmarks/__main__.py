@@ -1,0 +1,23 @@
+"""Every benchmark, one after the other: ``python -m benchmarks [NAME ...]``."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+NAMES = ("models", "importing", "serving", "freshness")
+
+
+def main() -> None:
+    """Each in a process of its own, so that none warms another's caches."""
+    wanted = sys.argv[1:] or list(NAMES)
+    unknown = [name for name in wanted if name not in NAMES]
+    if unknown:
+        sys.exit(f"unknown benchmark {', '.join(unknown)}; known: {', '.join(NAMES)}")
+    for name in wanted:
+        print(f"── {name}", flush=True)
+        subprocess.run([sys.executable, "-m", f"benchmarks.{name}"], check=True)
+
+
+if __name__ == "__main__":
+    main()
