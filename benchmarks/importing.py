@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.csv as arrow_csv
 import pyarrow.parquet as pq
 
+from benchmarks.report import machine, write_section
 from tastemaker.config import Config, Connect
 from tastemaker.pipelines.imports import import_file
 from tastemaker.storage import connect
@@ -47,7 +48,7 @@ def measure(path: Path, home: Path) -> None:
     with connect(Config(connect=Connect(home=str(home)))) as storage:
         report = import_file(storage, path, "interactions")
         archived = storage.lake.read("interactions", columns=["offset"]).num_rows
-    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    after = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     figures = {
         "file": path.name,
         "imported": report.imported,
@@ -61,13 +62,26 @@ def measure(path: Path, home: Path) -> None:
 
 
 def main() -> None:
+    """Measure imports, or, with a file and a home, be the child that is measured."""
     if len(sys.argv) == 3:
-        return measure(Path(sys.argv[1]), Path(sys.argv[2]))
+        measure(Path(sys.argv[1]), Path(sys.argv[2]))
+        return
     rows = int(sys.argv[1]) if len(sys.argv) > 1 else 2_000_000
+    lines = []
     with tempfile.TemporaryDirectory() as folder:
         for path in generate(rows, Path(folder)):
-            subprocess.run([sys.executable, __file__, str(path), f"{folder}/home-{path.suffix[1:]}"], check=True)
-    return None
+            command = [sys.executable, "-m", "benchmarks.importing", str(path), f"{folder}/home-{path.suffix[1:]}"]
+            found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+            lines.append(
+                f"| {path.suffix[1:]} | {found['imported']:,} | {found['seconds']} s | **{found['events_per_second']:,}** "
+                f"| {found['peak_mib']} MiB ({found['start_mib']} before) |"
+            )
+    table = "| file | interactions | into log and lake in | interactions/s | peak RSS |\n|---|---:|---:|---:|---:|\n" + "\n".join(
+        lines
+    )
+    text = f"{table}\n\nThe larger of the two processes; durable in the log, committed in the lake. {machine()}"
+    print(text)
+    write_section("importing", text)
 
 
 if __name__ == "__main__":

@@ -107,7 +107,7 @@ def serve(kind: str, home: str, port: int) -> None:
             made = server(create_app(storage, config), config).config
             uvicorn.Server(
                 uvicorn.Config(
-                    bare,  # type: ignore[arg-type]  # the plainest form of an application
+                    bare,
                     port=port,
                     loop=made.loop,
                     http=made.http,
@@ -212,7 +212,8 @@ def main(kind: str | None, home: str, port: int) -> None:
         f"({found['ratio_low']:.2f}–{found['ratio_high']:.2f}) | {found['stored_rps']:,.0f} |\n\n"
         f"A slate composed from a changed history over {ITEMS:,} items (als, 64 factors, reasons included), one request at a "
         f"time: p50 {found['composed_p50_ms']:.2f} ms, **p99 {found['composed_p99_ms']:.2f} ms** ({found['composed_n']:,.0f} requests).\n\n"
-        f"{machine()} {ROUNDS} interleaved rounds of {SECONDS:.0f} s, {CONNECTIONS} connections, server on one core, load on the other."
+        f"{machine()} {ROUNDS} interleaved rounds of {SECONDS:.0f} s, {CONNECTIONS} connections, server on one core, load on the "
+        "other."
     )
     print(text)
     write_section("serving", text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -37,7 +38,10 @@ def create_app(storage: Storage, config: Config, nearline: Callable[[], dict[str
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         current.start()
+        gc.collect()
+        gc.freeze()  # code, catalogue and models live as long as the process: the collector need not walk them for ever
         yield
+        gc.unfreeze()
         current.stop()
         recommending.close()
         storage.log.flush()

@@ -1,6 +1,6 @@
 """Decisions on their way to the log, a handful at a time.
 
-A hand-over for each answer would cost more than the answer. So they gather for twenty milliseconds, or up to a number, and
+A hand-over for each answer would cost more than the answer. So they gather for fifty milliseconds, or up to a number, and
 go as one append. An answer does not wait for its decision to be durable: what a crash takes is decisions of the last
 milliseconds, never an acknowledged event.
 """
@@ -15,7 +15,7 @@ from tastemaker.domain import AnyEvent, Decision
 from tastemaker.storage import Storage
 from tastemaker.storage.log import Position
 
-GATHER = 0.02  # seconds
+GATHER = 0.05  # seconds
 MOST = 256
 
 
@@ -28,7 +28,7 @@ class Decisions:
         self._waiting: list[AnyEvent] = []
 
     def take(self, decision: Decision) -> None:
-        """Takes a decision; it is in the log's hands twenty milliseconds later."""
+        """Takes a decision; it is in the log's hands fifty milliseconds later."""
         waiting = self._waiting
         waiting.append(decision)
         if len(waiting) == 1:

@@ -13,10 +13,11 @@ import itertools
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
 
 from tastemaker import telemetry
 from tastemaker.config import Config
@@ -34,8 +35,7 @@ ANONYMOUS = "anonymous"
 _string = msgspec.json.Encoder().encode
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
+class Ask(Struct, frozen=True, gc=False):
     """What a request wants."""
 
     user: str
@@ -46,8 +46,7 @@ class Ask:
     session: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(Struct, frozen=True, gc=False):
     """An answer before it has its decision id: the finished items and what is logged of them."""
 
     rung: str
@@ -67,9 +66,19 @@ class Recommending:
         self.storage, self.config, self.current = storage, config, current
         self.pool = ThreadPoolExecutor(2, thread_name_prefix="tastemaker-compose")
         self.deadline = config.serving.deadline_ms / 1000
+        self.k = config.serving.k
         self.decisions = Decisions(storage)
         self._prefix = os.urandom(6).hex()
         self._count = itertools.count()
+
+    def quick(self, user: str, began: float) -> bytes | None:
+        """The plainest request, as most are: the front of the stored slate, if it is up to date; else None."""
+        now = self.current.now
+        applied, front = self._read(user, now)
+        if front is None or applied > front.offset or front.count != self.k or front.stamp != now.shelf.catalogue.stamp:
+            return None
+        answer = Answer(front.rung, now.bundle.version, front.made, front.body, front.slots, front.offset)
+        return self.finish(Ask(user, self.k), answer, began)
 
     def stored(self, ask: Ask, began: float) -> bytes | None:
         """The answer from the stored slate alone; None where it is stale or the request wants something else."""

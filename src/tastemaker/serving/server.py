@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import threading
 import time
@@ -46,7 +47,7 @@ def listening(config: Config) -> Iterator[socket.socket]:
         door = socket.create_server(address, family=family, backlog=2048)
     except OSError as error:
         raise ConfigError(
-            f"serving.port = {config.serving.port}: cannot listen on {config.serving.host} ({error.strerror}); "
+            f"serving.port = {config.serving.port}: cannot listen on {config.serving.host} ({os.strerror(error.errno or 0)}); "
             "end what listens there, or set another port (0 takes any free one)"
         ) from None
     with door:
