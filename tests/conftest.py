@@ -1,13 +1,17 @@
-"""Fixtures that any test may ask for: a configuration with a home of its own, open stores, and the folder of data sets."""
+"""Fixtures that any test may ask for: a configuration with a home of its own, open stores, a published world, data sets."""
 
 from __future__ import annotations
 
+import fcntl
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+import world
+from servers import Api, api
 from tastemaker.config import Config, Connect, Serving
 from tastemaker.storage import Storage, connect
 
@@ -25,6 +29,38 @@ def storage(home: Config) -> Iterator[Storage]:
     """Open embedded stores, empty."""
     with connect(home) as opened:
         yield opened
+
+
+@pytest.fixture(scope="session")
+def published_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of ``world.published``, made once for all processes of this test run. Leave it as it is: copy it."""
+    base = tmp_path_factory.getbasetemp()
+    folder = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    home, made = folder / "published", folder / "published.done"
+    with (folder / "published.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not made.exists():
+            shutil.rmtree(home, ignore_errors=True)
+            world.published(home)
+            made.touch()
+    return home
+
+
+@pytest.fixture
+def published(published_home: Path, tmp_path: Path) -> Iterator[tuple[Storage, Config]]:
+    """Open stores over a copy of the published world, and its configuration."""
+    folder = shutil.copytree(published_home, tmp_path / "published")
+    config = world.config_of(folder)
+    with connect(config) as opened:
+        yield opened, config
+
+
+@pytest.fixture(scope="module")
+def bare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
+    """A server over empty stores for a whole module: for requests that are refused, or that leave nothing behind."""
+    config = world.config_of(tmp_path_factory.mktemp("bare"))
+    with connect(config) as opened, api(opened, config) as server:
+        yield server
 
 
 @pytest.fixture(scope="session")
