@@ -232,7 +232,7 @@ def test_a_mapping_that_cannot_be_right_is_refused_before_anything_is_written(st
     with pytest.raises(InputError, match="did you mean"):
         import_file(storage, path, "interaction")
     with pytest.raises(InputError, match="kind"):
-        import_file(storage, path, "interactions", {"user": "customer"}, kind="two words")
+        import_file(storage, path, "interactions", {"user": "customer"}, kind="k" * 65)
     assert sum(storage.log.ends()) == 0
     assert not (tmp_path / "home" / "imports").exists()
 

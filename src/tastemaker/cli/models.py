@@ -7,8 +7,9 @@ import time
 from datetime import UTC, datetime
 
 import click
+import msgspec
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from tastemaker.cli.session import console, opened
 from tastemaker.domain import Interval, ModelCard, Verdict
@@ -23,12 +24,16 @@ def models() -> None:
 
 @models.command("list")
 @click.option("--state", type=click.Choice(["candidate", "live", "retired", "rejected"]), help="Only these.")
-@click.option("--limit", default=20, show_default=True)
+@click.option("--limit", default=20, show_default=True, help="How many.")
+@click.option("--json", "as_json", is_flag=True, help="Whole cards, for programs.")
 @click.pass_context
-def list_(context: click.Context, state: str | None, limit: int) -> None:
+def list_(context: click.Context, state: str | None, limit: int, as_json: bool) -> None:
     """Versions, newest first."""
     with opened(context) as (storage, config):
         cards = storage.tables.models.all(state=state)[:limit]
+    if as_json:
+        click.echo(msgspec.json.encode(cards))
+        return
     if not cards:
         console.print("no models yet: tastemaker run daily")
         return
@@ -110,7 +115,7 @@ def metric_names(first: str) -> list[str]:
 
 def metrics_table(cards: list[ModelCard], names: list[str]) -> Table:
     """Models by metrics, each value with its interval; the best of a column is bold."""
-    table = Table("model", "state", *names, "coverage", "seconds", box=None, padding=(0, 1))
+    table = Table(Column("model", no_wrap=True), "state", *names, "coverage", "seconds", box=None, padding=(0, 1))
     best = {name: max((c.metrics[name].value for c in cards if name in c.metrics), default=0.0) for name in names}
     for card in cards:
         cells = []

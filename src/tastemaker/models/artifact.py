@@ -52,7 +52,7 @@ class Description(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class Artifact:
-    """A model as it lies in its folder."""
+    """A model as it lies in its folder; ``arrays`` raises ``StorageError`` for one that is not there."""
 
     params: dict[str, Any]
     items: Vocabulary

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import gc
 import hashlib
-import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
@@ -116,8 +115,8 @@ def import_rows(
     """Imports whatever a reader reads; see ``import_file``. ``time`` is that of items and users without one, in epoch ms."""
     chosen = choose(what, reader.names, mapping)
     kind = kind or ("rating" if "value" in chosen else "click")
-    if not re.match(checks.NAME, kind):
-        raise InputError("kind", kind, "a kind is 1 to 64 letters, digits and _ . : -, beginning with a letter or digit")
+    if not 1 <= len(kind) <= checks.LONGEST_KIND:
+        raise InputError("kind", kind, f"a kind has 1 to {checks.LONGEST_KIND} characters")
     identity = msgspec.json.encode([reader.digest(), what, sorted(chosen.items()), kind])
     source = hashlib.blake2b(identity, digest_size=8).hexdigest()
     state = State(folder or Path(storage.config.connect.home) / "imports", source)

@@ -21,7 +21,7 @@ from msgspec.structs import replace
 from tastemaker import telemetry
 from tastemaker.config import Config
 from tastemaker.domain import Run
-from tastemaker.errors import Conflict, TastemakerError
+from tastemaker.errors import Conflict, StorageError, TastemakerError
 from tastemaker.pipelines.pipeline import Pipeline, Step, Window, run_step
 from tastemaker.storage import Storage
 
@@ -111,7 +111,7 @@ def attempt(storage: Storage, config: Config, run: Run, step: Step, window: Wind
             outcome = run_step(storage, config, step, window, lambda done, total, note: watch(step.name, done, total, note))
         except Exception as error:
             # A wrong value stays wrong: only what may pass by itself is tried again.
-            last = tries > config.schedule.retries or isinstance(error, TastemakerError)
+            last = tries > config.schedule.retries or (isinstance(error, TastemakerError) and not isinstance(error, StorageError))
             telemetry.log.error("step_failed", run=run.id, step=step.name, tries=tries, error=str(error), exc_info=not last)
             if last:
                 failed = {"state": "failed", "began": began, "ended": clock(), "tries": tries, "error": str(error)}

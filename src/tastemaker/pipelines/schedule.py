@@ -60,7 +60,7 @@ class Schedule:
             return before
         if runs[0].state == "running":
             return 0
-        failed = [step.get("ended", 0) for step in runs[0].steps.values()] if runs[0].state == "failed" else []
+        failed: list[int] = [step.get("ended", 0) for step in runs[0].steps.values()] if runs[0].state == "failed" else []
         return max(before, runs[0].began, *failed)
 
     def run(self, name: str) -> int:
@@ -69,7 +69,7 @@ class Schedule:
         telemetry.log.info("run_started", pipeline=name)
         self._child = subprocess.Popen(command, env=self.environment, start_new_session=True)
         os.setpriority(os.PRIO_PROCESS, self._child.pid, 10)
-        code = self._child.wait()
+        code: int = self._child.wait()
         if code and not self._stop.is_set():
             telemetry.log.error("run_failed", pipeline=name, exit=code, remedy="tastemaker runs shows the step; run it again")
         show_quality(self.storage)

@@ -87,6 +87,7 @@ async def preferences(request: Request, user: str) -> Response:
 async def delete(request: Request, user: str) -> Response:
     """Erases a user everywhere and says what was removed where. Needs an admin key."""
     parts = allowed(request, "admin")
+    parts.recommending.decisions.flush()  # those of the last moment must be in the log before it is searched
     await parts.ingest.append([Erase(uuid.uuid4().hex, int(time.time() * 1000), user)])
     versions = [card.version for card in parts.storage.tables.models.all()]
     return answer({"user": user, "removed": await asyncio.to_thread(erase, parts.storage, user, versions)})

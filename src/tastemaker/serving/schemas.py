@@ -7,10 +7,10 @@ stays open to fields of a later version. Every message names the field's path, t
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cache
-from typing import Annotated, Any, TypeVar, cast
+from typing import Annotated, Any, TypeVar, cast, get_args
 
 import msgspec
 from msgspec import Meta, Struct, field
@@ -111,7 +111,7 @@ def decode(body: bytes, kind: type[T]) -> T:
     try:
         found: T = decoder(cast(Hashable, kind)).decode(body)
     except msgspec.ValidationError as error:
-        raise named(error, parsed(body)) from None
+        raise named(error, parsed(body), fields_of(kind)) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InputError("body", body[:60].decode("utf-8", "replace"), f"is not JSON: {error}") from None
     return found
@@ -125,17 +125,30 @@ def parsed(body: bytes) -> Any:
         return None
 
 
-def named(error: msgspec.ValidationError, tree: Any) -> InputError:
-    """msgspec's message as one that names path, value and remedy."""
+def fields_of(kind: Any) -> list[str]:
+    """The fields of a struct, or of the structs in a list.
+
+    >>> fields_of(list[UserBody])
+    ['preferences', 'segment', 'fields']
+    """
+    inner = get_args(kind)[0] if get_args(kind) else kind
+    found = isinstance(inner, type) and issubclass(inner, Struct)
+    return [info.encode_name for info in msgspec.structs.fields(inner)] if found else []
+
+
+def named(error: msgspec.ValidationError, tree: Any, known: Sequence[str] = ()) -> InputError:
+    """msgspec's message as one that names path, value and remedy; ``known`` fields give a hint to a misspelt one."""
     reason, _, path = str(error).partition(" - at `$")
     path = path.rstrip("`").lstrip(".")
     unknown = re.search(r"unknown field `(.*?)`", reason)
     if unknown:
-        return InputError(f"{path}.{unknown[1]}".lstrip("."), "?", "is not a field here; see /docs")
+        full = f"{path}.{unknown[1]}".lstrip(".")
+        hint = did_you_mean(unknown[1], known) if known else "see /docs"
+        return InputError(full, value_at(tree, full), f"is not a field here; {hint}")
     missing = re.search(r"missing required field `(.*?)`", reason)
     if missing:
         return InputError(f"{path}.{missing[1]}".lstrip("."), None, "is required")
-    return InputError(path or "body", value_at(tree, path), reason[:1].lower() + reason[1:])
+    return InputError(path.replace("[...]", ".*").lstrip(".") or "body", value_at(tree, path), reason[:1].lower() + reason[1:])
 
 
 def value_at(tree: Any, path: str) -> Any:
