@@ -1,11 +1,9 @@
 """The nouns of tastemaker: what happens (events), what is known (states), what is offered (slates), what is learnt (cards).
 
-Everything is a frozen ``msgspec`` struct. Events form one tagged union: on the wire an event is a JSON object whose
-``type`` names its kind, in the log the same object is MessagePack. A field that the log does not hold today can never be
-added to yesterday, so the schema of decisions, slots, views and exposures is complete from the start, also where nothing
-fills a field yet. What is unknown is absent (``None``) or NaN; a propensity that nobody computed is NaN, never 1.
-
-Times are UTC epoch milliseconds. Ids of users and items are strings.
+Everything is a frozen ``msgspec`` struct. Events form one tagged union: JSON with a ``type`` on the wire, MessagePack in the
+log. A field that the log does not hold today can never be added to yesterday, so the schema of decisions, slots, views and
+exposures is complete from the start. What is unknown is absent (``None``) or NaN; a propensity that nobody computed is NaN,
+never 1. Times are UTC epoch milliseconds; ids of users and items are strings.
 """
 
 from __future__ import annotations
@@ -298,4 +296,5 @@ class Run(Struct, frozen=True):
 
 encode_event = msgspec.msgpack.Encoder().encode
 encode_json = msgspec.json.Encoder().encode
+decode_event = msgspec.msgpack.Decoder(AnyEvent).decode
 decode_events = msgspec.msgpack.Decoder(list[AnyEvent]).decode

@@ -16,7 +16,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from tastemaker.errors import InputError, NotFound, StorageError
-from tastemaker.pipelines import datasets, fetching, movielens
+from tastemaker.pipelines import datasets
+from tastemaker.pipelines.datasets import fetching, movielens
 
 
 def have(name: str) -> Path:

@@ -15,8 +15,7 @@ import pytest
 
 from tastemaker.config import Config, Connect
 from tastemaker.domain import AnyEvent
-from tastemaker.pipelines import readers, tables
-from tastemaker.pipelines.imports import import_file
+from tastemaker.pipelines.imports import import_file, readers, tables
 from tastemaker.storage import Storage, connect
 
 
@@ -34,7 +33,7 @@ def quarantined(path: Path | None) -> list[dict[str, Any]]:
 CHILD = """
 import os, signal, sys
 from tastemaker.config import Config, Connect
-from tastemaker.pipelines import readers, tables
+from tastemaker.pipelines.imports import readers, tables
 from tastemaker.pipelines.imports import import_file
 from tastemaker.storage import connect
 

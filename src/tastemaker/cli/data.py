@@ -23,7 +23,7 @@ def import_(context: click.Context, source: str, what: str, columns: str, kind: 
     Bad rows go to a quarantine file with line and reason. An interrupted import goes on where it stopped.
     """
     from tastemaker.pipelines import datasets, imports
-    from tastemaker.pipelines.fetching import fetch
+    from tastemaker.pipelines.datasets.fetching import fetch
 
     with opened(context) as (storage, _):
         if source in datasets.TERMS and not Path(source).exists():

@@ -84,7 +84,7 @@ def title(number: int, text: str, more: str) -> None:
 def bring_data(storage: Storage, dataset: str) -> None:
     """Act one: events."""
     from tastemaker.pipelines import datasets, imports
-    from tastemaker.pipelines.fetching import fetch
+    from tastemaker.pipelines.datasets.fetching import fetch
 
     title(1, "Events", f"Real clicks ({dataset}) go into the log, which keeps them for good, and on into the lake.")
     if datasets.find(dataset) is None:

@@ -5,8 +5,8 @@
     local.py      runs them in this process, and goes on after a crash
     steps/        ingest, features, train, evaluate, gate, publish, monitor, freshen: thin, no algorithm in them
     training.py   the lake's events as a training set
-    imports.py    files of interactions, items and users into log, lake and tables
-    datasets.py   public data sets by name
+    imports/      files of interactions, items and users into log, lake and tables
+    datasets/     public data sets by name
 
 Start with ``catalog.py``.
 """

@@ -18,8 +18,8 @@ import pyarrow as pa
 import pyarrow.csv as arrow_csv
 
 from tastemaker.errors import InputError
-from tastemaker.pipelines.blocks import TEXT, Block, Reader, Refused
-from tastemaker.pipelines.tables import Parquet, content_digest
+from tastemaker.pipelines.imports.blocks import TEXT, Block, Reader, Refused
+from tastemaker.pipelines.imports.tables import Parquet, content_digest
 
 BYTES = 4 << 20  # of a block of text
 LONGEST = 64 << 20  # no row is longer: a quote that never ends would else swallow the file

@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 
 from tastemaker.errors import StorageError
-from tastemaker.pipelines.blocks import Refused
+from tastemaker.pipelines.imports.blocks import Refused
 
 
 class Checkpoint(msgspec.Struct, frozen=True):

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tastemaker.errors import InputError, NotFound, did_you_mean
-from tastemaker.pipelines import movielens
+from tastemaker.pipelines.datasets import movielens
 
 SITE = "Research use; no redistribution without permission, no commercial use, no endorsement implied; acknowledge the source: "
 HARPER = "F. M. Harper, J. A. Konstan, The MovieLens Datasets: History and Context, ACM TiiS 5(4), 2015, doi:10.1145/2827872."
@@ -77,7 +77,7 @@ def find(name: str, environ: Mapping[str, str] | None = None) -> Path | None:
     check_name(name)
     environ = os.environ if environ is None else environ
     places = [Path(environ["TASTEMAKER_DATA"])] if environ.get("TASTEMAKER_DATA") else []
-    checkout = Path(__file__).resolve().parents[3]
+    checkout = Path(__file__).resolve().parents[4]
     places += [Path("../shared/data"), checkout.parent / "shared" / "data", cache(environ)]
     for place in places:
         if any((place / name / file).is_file() for file in FILES[name]):

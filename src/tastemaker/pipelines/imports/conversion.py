@@ -12,9 +12,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tastemaker.domain import AnyEvent, Interaction, ItemChange, UserChange
-from tastemaker.pipelines import checks
-from tastemaker.pipelines.blocks import Block, Refused
-from tastemaker.pipelines.checks import Faults
+from tastemaker.pipelines.imports import checks
+from tastemaker.pipelines.imports.blocks import Block, Refused
+from tastemaker.pipelines.imports.checks import Faults
 
 DAY = 86_400_000
 Converted = tuple[list[AnyEvent], list[Refused]]

@@ -24,15 +24,15 @@ import pyarrow.compute as pc
 
 from tastemaker.domain import AnyEvent, ItemChange, UserChange
 from tastemaker.errors import InputError
-from tastemaker.pipelines import checks
-from tastemaker.pipelines.archiving import Archiving
-from tastemaker.pipelines.blocks import Block, Reader, Refused
-from tastemaker.pipelines.checkpoints import Checkpoint, State
-from tastemaker.pipelines.columns import choose
-from tastemaker.pipelines.conversion import convert
 from tastemaker.pipelines.datasets import Dataset
-from tastemaker.pipelines.readers import open_reader
-from tastemaker.pipelines.tables import Rows
+from tastemaker.pipelines.imports import checks
+from tastemaker.pipelines.imports.archiving import Archiving
+from tastemaker.pipelines.imports.blocks import Block, Reader, Refused
+from tastemaker.pipelines.imports.checkpoints import Checkpoint, State
+from tastemaker.pipelines.imports.columns import choose
+from tastemaker.pipelines.imports.conversion import convert
+from tastemaker.pipelines.imports.readers import open_reader
+from tastemaker.pipelines.imports.tables import Rows
 from tastemaker.storage import Storage
 from tastemaker.storage.log import EventLog
 from tastemaker.telemetry import EVENTS, QUARANTINED

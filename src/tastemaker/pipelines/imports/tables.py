@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tastemaker.errors import InputError
-from tastemaker.pipelines.blocks import TEXT, Block
+from tastemaker.pipelines.imports.blocks import TEXT, Block
 
 ROWS = 65_536  # of a block
 
