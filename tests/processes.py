@@ -1,0 +1,98 @@
+"""Commands and servers as people run them: processes with a home of their own."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+CLEAN = {name: value for name, value in os.environ.items() if not name.startswith("TASTEMAKER_")}
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a command left: exit code and output."""
+
+    code: int
+    out: str
+    err: str
+
+
+def environment(home: Path, **more: str) -> dict[str, str]:
+    """Variables of a command whose stores are in ``home``; wide, so that no table is wrapped."""
+    return {**CLEAN, "TASTEMAKER_CONNECT__HOME": f'"{home}"', "COLUMNS": "400", **more}
+
+
+def command(home: Path, *arguments: str, text: str = "", **more: str) -> Done:
+    """Runs ``tastemaker`` with arguments and waits for its end."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tastemaker", *arguments],
+        input=text,
+        capture_output=True,
+        text=True,
+        env=environment(home, **more),
+        cwd=home.parent,
+        check=False,
+        timeout=300,
+    )
+    return Done(done.returncode, done.stdout, done.stderr)
+
+
+class Up:
+    """A server process and its address."""
+
+    def __init__(self, process: subprocess.Popen[str], base: str) -> None:
+        self.process, self.base = process, base
+
+    def call(self, path: str, body: Any = None) -> Any:
+        data = json.dumps(body).encode() if body is not None else None
+        with urllib.request.urlopen(urllib.request.Request(self.base + path, data), timeout=30) as answer:
+            return json.load(answer)
+
+    def end(self, number: signal.Signals) -> tuple[int, float, str]:
+        """Sends a signal; the exit code, seconds until the end, and what was said on stderr."""
+        began = time.monotonic()
+        self.process.send_signal(number)
+        _, errors = self.process.communicate(timeout=30)
+        return self.process.returncode, time.monotonic() - began, errors
+
+
+@contextmanager
+def up(home: Path, *arguments: str, file: Path | None = None) -> Iterator[Up]:
+    """Starts a server on a free port, with a configuration file if one is given, and waits for its address."""
+    before = () if file is None else ("--config", str(file))
+    with subprocess.Popen(
+        [sys.executable, "-m", "tastemaker", *before, "up", *arguments],
+        env=environment(home, TASTEMAKER_SERVING__PORT="0"),
+        cwd=home.parent,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            assert process.stdout is not None
+            line = process.stdout.readline()
+            found = re.search(r"serves (http://127.0.0.1:[1-9]\d*) ", line)
+            assert found, line + process.communicate(timeout=10)[1]
+            yield Up(process, found[1])
+        finally:
+            if process.poll() is None:
+                process.kill()
+
+
+def wait_for(condition: Callable[[], bool], patience: float = 60.0) -> None:
+    """Waits until a function says yes."""
+    end = time.monotonic() + patience
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.02)

@@ -1,0 +1,85 @@
+"""The stored form of a slate says the same as the slate."""
+
+from __future__ import annotations
+
+import math
+
+import msgspec
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tastemaker.domain import ItemChange, Reason, Scored, Slate, Slot
+from tastemaker.slates.catalogue import Catalogue
+from tastemaker.slates.stored import body_of, decode_front, decode_whole, slots_of, store
+
+CATALOGUE = Catalogue.of([ItemChange("1", 1, "a", 'The "A" of Ümläut'), ItemChange("2", 1, "b")], 42)
+ids = st.sampled_from(["a", "b", "not in the catalogue", "ä/%"])
+reasons = st.builds(
+    Reason,
+    kind=st.sampled_from(["history", "popular"]),
+    item=st.none() | ids,
+    contribution=st.floats(0, 10),
+    text=st.text(max_size=20),
+)
+offers = st.builds(
+    Scored, item=ids, score=st.floats(-1e6, 1e6), source=st.just("als"), reasons=st.lists(reasons, max_size=2).map(tuple)
+)
+slates = st.builds(
+    Slate,
+    user=st.just("u"),
+    model=st.just("als-1"),
+    made=st.integers(0, 2**50),
+    offset=st.integers(-1, 2**40),
+    items=st.lists(offers, max_size=8).map(tuple),
+)
+
+
+@given(slates, st.integers(1, 10))
+def test_a_stored_slate_comes_back_whole_whatever_was_made_ready(slate: Slate, k: int) -> None:
+    front, whole = store(slate, "personal", CATALOGUE, k)
+    assert decode_whole(whole) == slate
+    stored = decode_front(front)
+    assert (stored.made, stored.offset, stored.stamp, stored.rung) == (slate.made, slate.offset, 42, "personal")
+    assert stored.count == min(k, len(slate.items))
+    assert stored.body == body_of(slate.items[:k], CATALOGUE)
+    slots = msgspec.msgpack.decode(stored.slots, type=tuple[Slot, ...])
+    assert [msgspec.json.encode(slot) for slot in slots] == [msgspec.json.encode(slot) for slot in slots_of(slate.items[:k])]
+
+
+@given(slates)
+def test_the_ready_body_is_the_json_of_the_items(slate: Slate) -> None:
+    shown = msgspec.json.decode(body_of(slate.items, CATALOGUE))
+    assert [row["item"] for row in shown] == [offer.item for offer in slate.items]
+    assert [row["score"] for row in shown] == [offer.score for offer in slate.items]
+    assert [row["title"] for row in shown] == [CATALOGUE.title(offer.item) for offer in slate.items]
+    for row, offer in zip(shown, slate.items, strict=True):
+        assert [reason["kind"] for reason in row.get("reasons", [])] == [reason.kind for reason in offer.reasons]
+
+
+@given(slates)
+def test_slots_number_the_places_and_carry_the_evidence(slate: Slate) -> None:
+    slots = slots_of(slate.items)
+    assert [(slot.item, slot.row, slot.position) for slot in slots] == [
+        (offer.item, 0, place) for place, offer in enumerate(slate.items)
+    ]
+    assert all(math.isnan(slot.log_propensity) for slot in slots)
+    for slot, offer in zip(slots, slate.items, strict=True):
+        assert slot.evidence == tuple(reason.item for reason in offer.reasons if reason.item is not None)
+
+
+def test_a_reason_without_a_contribution_shows_none() -> None:
+    offer = Scored("a", 1.0, "popular", (Reason("popular", text="Popular with everybody"),))
+    assert msgspec.json.decode(body_of([offer], CATALOGUE)) == [
+        {
+            "item": "a",
+            "title": 'The "A" of Ümläut',
+            "score": 1.0,
+            "source": "popular",
+            "reasons": [{"kind": "popular", "text": "Popular with everybody"}],
+        }
+    ]
+
+
+def test_the_same_slate_gives_the_same_bytes() -> None:
+    slate = Slate("u", "als-1", 5, 3, (Scored("a", 0.25, "als"),))
+    assert store(slate, "personal", CATALOGUE, 10) == store(slate, "personal", CATALOGUE, 10)
