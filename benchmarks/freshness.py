@@ -96,7 +96,8 @@ def main() -> None:
     text = (
         f"| clicks | at | p50 | p95 | p99 | longest |\n|---:|---:|---:|---:|---:|---:|\n"
         f"| {len(found):,} | {RATE}/s | {p50:.1f} ms | {p95:.1f} ms | **{p99:.1f} ms** | {max(found):.1f} ms |\n\n"
-        f"Everything embedded in one process (`tastemaker up`), als over 20,000 items; client and server share the machine. {machine()}"
+        "Everything embedded in one process (`tastemaker up`), als over 20,000 items; client and server share the machine. "
+        f"{machine()}"
     )
     print(text)
     write_section("freshness", text)

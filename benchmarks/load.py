@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import select
+import socket
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -39,6 +41,47 @@ def cpu_seconds(pid: int) -> float:
     """CPU time that a process and its threads have used, from the scheduler's own nanosecond counters."""
     tasks = Path(f"/proc/{pid}/task").iterdir()
     return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e9
+
+
+def saturate(port: int, paths: Iterator[str], connections: int, seconds: float) -> int:
+    """Keeps so many requests under way that the server never sleeps; returns how many were answered.
+
+    A server that sleeps between requests pays for each awakening, which would count as cost of the request. So this loop is
+    as bare as it can be: raw sockets, epoll, and just enough of HTTP to see where an answer ends.
+    """
+    poll = select.epoll()
+    sockets: dict[int, socket.socket] = {}
+    left: dict[int, int] = {}  # bytes of the answer that are still to come
+    answered = 0
+
+    def ask(connection: socket.socket) -> None:
+        connection.send(b"GET %b HTTP/1.1\r\nhost: b\r\n\r\n" % next(paths).encode())
+
+    for _ in range(connections):
+        connection = socket.create_connection(("127.0.0.1", port))
+        sockets[connection.fileno()] = connection
+        left[connection.fileno()] = 0
+        poll.register(connection, select.EPOLLIN)
+        ask(connection)
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        for number, _ in poll.poll(0):  # never sleeps either
+            connection = sockets[number]
+            data = connection.recv(65536)
+            if left[number] == 0:
+                if not data.startswith(b"HTTP/1.1 200"):
+                    raise RuntimeError(f"{data[:200]!r}")
+                head = data.index(b"\r\n\r\n") + 4
+                start = data.index(b"content-length: ") + 16
+                left[number] = head + int(data[start : data.index(b"\r", start)])
+            left[number] -= len(data)
+            if left[number] == 0:
+                answered += 1
+                ask(connection)
+    poll.close()
+    for connection in sockets.values():
+        connection.close()
+    return answered
 
 
 async def closed_loop(port: int, paths: Iterator[str], connections: int, seconds: float) -> tuple[int, list[float]]:

@@ -18,8 +18,9 @@ def machine() -> str:
     model = re.search(r"model name\s*:\s*(.*)", info.read_text()) if info.exists() else None
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     return (
-        f"{model[1] if model else platform.processor()}, {os.cpu_count()} cores, {memory:.0f} GiB, Python {platform.python_version()}, "
-        f"numpy {version('numpy')}, uvicorn {version('uvicorn')}; {datetime.now(UTC):%Y-%m-%d}."
+        f"{model[1] if model else platform.processor()}, {os.cpu_count()} cores, {memory:.0f} GiB, "
+        f"Python {platform.python_version()}, numpy {version('numpy')}, uvicorn {version('uvicorn')}; "
+        f"{datetime.now(UTC):%Y-%m-%d}."
     )
 
 

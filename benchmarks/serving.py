@@ -21,19 +21,19 @@ from collections.abc import Iterator
 import click
 import numpy as np
 
-from benchmarks.load import closed_loop, cpu_seconds, until
+from benchmarks.load import closed_loop, cpu_seconds, saturate, until
 from benchmarks.report import machine, write_section
 from benchmarks.world import START, fill, publish
 from tastemaker.config import Config, load
 from tastemaker.domain import Interaction
 from tastemaker.storage import connect
 
-ROUNDS, SECONDS, CONNECTIONS = 7, 2.0, 16
+ROUNDS, SECONDS, CONNECTIONS = 7, 2.0, 64
 USERS, ITEMS, PER_USER = 2_000, 20_000, 60
 MODELS = ("popular", "als")
 
 
-async def bare(scope: dict[str, object], receive: object, send: object) -> None:
+async def bare(scope: dict[str, object], _receive: object, send: object) -> None:
     """The least that an ASGI application can do: one constant answer of the usual length."""
     if scope["type"] != "http":
         return
@@ -162,7 +162,7 @@ def measure(home: str) -> dict[str, float]:
         for round_ in range(ROUNDS + 1):
             for kind, child in children.items():
                 before = cpu_seconds(child.pid)
-                answered, _ = asyncio.run(closed_loop(ports[kind], paths(), CONNECTIONS, SECONDS))
+                answered = saturate(ports[kind], paths(), CONNECTIONS, SECONDS)
                 used = cpu_seconds(child.pid) - before
                 if round_:  # the first round warms up
                     cost[kind].append(used / answered * 1e6)
@@ -211,7 +211,8 @@ def main(kind: str | None, home: str, port: int) -> None:
         f"| stored slate, k = 10, decision logged | {found['stored_us']:.1f} µs | **{found['ratio']:.2f}** "
         f"({found['ratio_low']:.2f}–{found['ratio_high']:.2f}) | {found['stored_rps']:,.0f} |\n\n"
         f"A slate composed from a changed history over {ITEMS:,} items (als, 64 factors, reasons included), one request at a "
-        f"time: p50 {found['composed_p50_ms']:.2f} ms, **p99 {found['composed_p99_ms']:.2f} ms** ({found['composed_n']:,.0f} requests).\n\n"
+        f"time: p50 {found['composed_p50_ms']:.2f} ms, **p99 {found['composed_p99_ms']:.2f} ms** "
+        f"({found['composed_n']:,.0f} requests).\n\n"
         f"{machine()} {ROUNDS} interleaved rounds of {SECONDS:.0f} s, {CONNECTIONS} connections, server on one core, load on the "
         "other."
     )

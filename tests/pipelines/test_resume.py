@@ -62,9 +62,14 @@ def picture(config: Config) -> dict[str, Any]:
             "slates": dict(storage.kv.scan("slate:")) | dict(storage.kv.scan("whole:")),
             "artifacts": {str(p.relative_to(config.model_folder)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files},
             "evaluations": sorted(map(repr, evaluations.to_pylist())),
-            "features": sorted(map(repr, features.to_pylist())),
+            "features": sorted(repr({k: rounded(v) for k, v in row.items()}) for row in features.to_pylist()),
             "drafts": [path.name for path in config.model_folder.rglob(".*")],
         }
+
+
+def rounded(value: Any) -> Any:
+    """Sums of fractions depend in their last digit on how the engine shares the rows among its threads."""
+    return float(f"{value:.10g}") if isinstance(value, float) else value
 
 
 def assert_same(found: dict[str, Any], wanted: dict[str, Any]) -> None:

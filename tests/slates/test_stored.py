@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tastemaker.domain import ItemChange, Reason, Scored, Slate, Slot
 from tastemaker.slates.catalogue import Catalogue
-from tastemaker.slates.stored import body_of, decode_front, decode_whole, slots_of, store
+from tastemaker.slates.stored import body_of, decode_front, decode_whole, slots_of, store, tail_of
 
 CATALOGUE = Catalogue.of([ItemChange("1", 1, "a", 'The "A" of Ümläut'), ItemChange("2", 1, "b")], 42)
 ids = st.sampled_from(["a", "b", "not in the catalogue", "ä/%"])
@@ -41,7 +41,9 @@ def test_a_stored_slate_comes_back_whole_whatever_was_made_ready(slate: Slate, k
     stored = decode_front(front)
     assert (stored.made, stored.offset, stored.stamp, stored.rung) == (slate.made, slate.offset, 42, "personal")
     assert stored.count == min(k, len(slate.items))
-    assert stored.body == body_of(slate.items[:k], CATALOGUE)
+    body = body_of(slate.items[:k], CATALOGUE)
+    assert stored.tail == tail_of(slate.user, slate.model, "personal", "", body)
+    assert msgspec.json.decode(b"{" + stored.tail)["items"] == msgspec.json.decode(body)
     slots = msgspec.msgpack.decode(stored.slots, type=tuple[Slot, ...])
     assert [msgspec.json.encode(slot) for slot in slots] == [msgspec.json.encode(slot) for slot in slots_of(slate.items[:k])]
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import msgspec
 
@@ -37,6 +38,15 @@ class Now:
     @property
     def catalogue(self) -> Catalogue:
         return self.shelf.catalogue
+
+    @cached_property
+    def stamp(self) -> int:
+        return self.catalogue.stamp
+
+    @cached_property
+    def prefix(self) -> str:
+        """Where the live version's slates lie; the user's id follows."""
+        return keys.slate(self.bundle.version, "")
 
 
 class Current:

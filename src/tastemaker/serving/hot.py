@@ -48,7 +48,13 @@ class Hot:
         if path.startswith(USERS) and path.endswith(RECOMMENDATIONS) and scope["method"] == "GET":
             user = path[len(USERS) : -len(RECOMMENDATIONS)]
             if user and b"/" not in user:
-                if await self.answered_at_once(user, scope, send, began):
+                plain = self.auth.open and not scope["query_string"] and len(user) <= 256 and user.isascii() and b"%" not in user
+                body = self.recommending.quick(user.decode("ascii"), began) if plain else None
+                if body is not None:
+                    headers = [JSON, (b"content-length", b"%d" % len(body))]
+                    await send({"type": "http.response.start", "status": 200, "headers": headers})
+                    await send({"type": "http.response.body", "body": body})
+                    telemetry.TRAFFIC.note("recommendations", "2xx", time.perf_counter() - began)
                     return
                 await self.answer("recommendations", send, self.recommend(user, scope, began), began)
                 return
@@ -56,19 +62,6 @@ class Hot:
             await self.answer("events", send, self.events(scope, receive), began)
             return
         await self.others(scope, receive, send, began)
-
-    async def answered_at_once(self, raw: bytes, scope: Scope, send: Send, began: float) -> bool:
-        """The plainest request without a detour: nobody to check, nothing to parse, a slate that is up to date."""
-        if not self.auth.open or scope["query_string"] or b"%" in raw or len(raw) > 256:
-            return False
-        body = self.recommending.quick(raw.decode("latin-1"), began)
-        if body is None:
-            return False
-        headers = [JSON, (b"content-length", b"%d" % len(body))]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
-        telemetry.TRAFFIC.note("recommendations", "2xx", time.perf_counter() - began)
-        return True
 
     async def answer(self, route: str, send: Send, work: Awaitable[tuple[int, bytes]], began: float) -> None:
         """Runs a handler and turns its errors into answers."""
@@ -81,7 +74,8 @@ class Hot:
             status, body = 422, invalid(error)
         except StorageError as error:
             telemetry.log.error("store_failed", route=route, error=str(error))
-            status, body = 503, problem(f"the events are not stored: {error}; send them again")
+            what = "the events are not stored" if route == "events" else "a store is away"
+            status, body = 503, problem(f"{what}: {error}; send the request again")
             headers.append((b"retry-after", b"1"))
         except Exception as error:
             telemetry.log.error("request_failed", route=route, error=str(error), exc_info=True)
@@ -109,6 +103,8 @@ class Hot:
 
     async def recommend(self, raw: bytes, scope: Scope, began: float) -> tuple[int, bytes]:
         self.auth.allow(scope["headers"], "read")
+        if not raw.isascii():
+            raise InputError("user", raw.decode("utf-8", "replace"), "percent-encode what is not ASCII in a path")
         user = raw.decode("ascii") if b"%" not in raw else unquote(raw.decode("ascii"))
         query: bytes = scope["query_string"]
         ask = ask_of(user, query, self.k) if query else Ask(user, self.k)

@@ -10,29 +10,25 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
 from tastemaker import telemetry
 from tastemaker.config import Config
-from tastemaker.domain import Decision, History, Scored, Slot, UserState
+from tastemaker.domain import History, Scored, Slot, UserState
 from tastemaker.features import states
 from tastemaker.serving.current import Current, Now
-from tastemaker.serving.decisions import Decisions
+from tastemaker.serving.decisions import Decisions, Served
 from tastemaker.slates.compose import Composed, compose, shortage
 from tastemaker.slates.sources import Taste, Wish
-from tastemaker.slates.stored import Front, body_of, decode_front, decode_whole, slots_of
+from tastemaker.slates.stored import HEAD, RUNG_NAMES, Front, body_of, decode_front, decode_whole, slots_of, tail_of
 from tastemaker.storage import Storage, keys
 
-POLICY = "compose/1"
 ANONYMOUS = "anonymous"
-_string = msgspec.json.Encoder().encode
 
 
 class Ask(Struct, frozen=True, gc=False):
@@ -57,6 +53,7 @@ class Answer(Struct, frozen=True, gc=False):
     offset: int
     note: str = ""
     eligible: int = -1
+    tail: bytes = b""  # finished already
 
 
 class Recommending:
@@ -67,18 +64,32 @@ class Recommending:
         self.pool = ThreadPoolExecutor(2, thread_name_prefix="tastemaker-compose")
         self.deadline = config.serving.deadline_ms / 1000
         self.k = config.serving.k
-        self.decisions = Decisions(storage)
-        self._prefix = os.urandom(6).hex()
+        self.decisions = Decisions(storage, config.rewards.version)
         self._count = itertools.count()
 
     def quick(self, user: str, began: float) -> bytes | None:
         """The plainest request, as most are: the front of the stored slate, if it is up to date; else None."""
         now = self.current.now
-        applied, front = self._read(user, now)
-        if front is None or applied > front.offset or front.count != self.k or front.stamp != now.shelf.catalogue.stamp:
-            return None
-        answer = Answer(front.rung, now.bundle.version, front.made, front.body, front.slots, front.offset)
-        return self.finish(Ask(user, self.k), answer, began)
+        try:
+            mark, front = self.storage.kv.get((keys.mark(user), now.prefix + user))
+            if front is None:
+                return None
+            made, offset, stamp, count, rung, length = HEAD.unpack_from(front)
+            if count != self.k or stamp != now.stamp or (mark is not None and states.offset_of(mark) > offset):
+                return None
+        except Exception:
+            return None  # the careful way says what is wrong
+        end = HEAD.size + length
+        name, number, moment = RUNG_NAMES[rung], next(self._count), time.time()
+        self.decisions.take(
+            Served(number, moment, user, now.bundle.version, name, offset, time.perf_counter() - began, front, end)
+        )
+        return b'{"decision":"%b-%x","age_ms":%d,%b' % (
+            self.decisions.prefix,
+            number,
+            max(0, moment * 1000 - made) if made else 0,
+            front[HEAD.size : end],
+        )
 
     def stored(self, ask: Ask, began: float) -> bytes | None:
         """The answer from the stored slate alone; None where it is stale or the request wants something else."""
@@ -119,7 +130,7 @@ class Recommending:
     def _copy(self, ask: Ask, now: Now, front: Front) -> Answer | None:
         """The stored slate, where it answers the request."""
         if ask.k == front.count and not ask.exclude and front.stamp == now.catalogue.stamp:
-            return Answer(front.rung, now.bundle.version, front.made, front.body, front.slots, front.offset)
+            return Answer(front.rung, now.bundle.version, front.made, b"", front.slots, front.offset, tail=front.tail)
         return self._pick(ask, now, front.rung)
 
     def _pick(self, ask: Ask, now: Now, rung: str, note: str = "") -> Answer | None:
@@ -188,37 +199,28 @@ class Recommending:
 
     def finish(self, ask: Ask, answer: Answer, began: float) -> bytes:
         """Gives the decision to the log and the answer to the caller."""
-        time_ms = int(time.time() * 1000)
-        decision = f"{self._prefix}-{next(self._count):x}"
-        version = answer.version
-        slots: Any = answer.slots
-        event = Decision(
-            id=decision,
-            time=time_ms,
-            user=ask.user,
-            surface=ask.surface,
-            session=ask.session,
-            feature_snapshot=f"{answer.offset}",
-            policy=POLICY,
-            models=(version,) if version else (),
-            reward=self.config.rewards.version,
-            rung=answer.rung,
-            latency_ms=(time.perf_counter() - began) * 1000,
-            eligible=answer.eligible,
-            slots=msgspec.Raw(slots) if isinstance(slots, bytes) else slots,  # type: ignore[arg-type]  # encoded already
+        number, moment = next(self._count), time.time()
+        slots, version = answer.slots, answer.version
+        seconds = time.perf_counter() - began
+        self.decisions.take(
+            Served(
+                number,
+                moment,
+                ask.user,
+                version,
+                answer.rung,
+                answer.offset,
+                seconds,
+                slots,
+                0,
+                ask.surface,
+                ask.session,
+                answer.eligible,
+            )
         )
-        self.decisions.take(event)
-        telemetry.TRAFFIC.rung(answer.rung)
-        note = b',"note":' + _string(answer.note) if answer.note else b""
-        return b'{"decision":"%b","user":%b,"model":%b,"rung":"%b","age_ms":%d%b,"items":%b}' % (
-            decision.encode(),
-            _string(ask.user),
-            _string(version) if version else b"null",
-            answer.rung.encode(),
-            max(0, time_ms - answer.made) if answer.made else 0,
-            note,
-            answer.body,
-        )
+        age = max(0, moment * 1000 - answer.made) if answer.made else 0
+        tail = answer.tail or tail_of(ask.user, version, answer.rung, answer.note, answer.body)
+        return b'{"decision":"%b-%x","age_ms":%d,%b' % (self.decisions.prefix, number, age, tail)
 
     def close(self) -> None:
         self.pool.shutdown(wait=True, cancel_futures=True)

@@ -1,13 +1,15 @@
 """The stored form of a slate: what a request needs comes ready made.
 
-The front holds the first ``k`` items as finished JSON (the answer's ``items``) and finished MessagePack (the decision's
-``slots``): a request of the usual length copies bytes. The whole list is a value of its own, for every other request.
+The front holds the first ``k`` items as finished JSON (the answer but for its decision and age) and finished MessagePack
+(the decision's ``slots``), behind a head of fixed length: a request of the usual length reads a few numbers and copies
+bytes, because code and data that are not touched need not be in the cache. The whole list is a value of its own.
 ``stamp`` is that of the catalogue that the titles and filters came from: when it has moved, the list is filtered and
 rendered anew.
 """
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
 
 import msgspec
@@ -15,17 +17,22 @@ from msgspec import Struct
 
 from tastemaker.domain import Reason, Scored, Slate, Slot
 from tastemaker.slates.catalogue import Catalogue
+from tastemaker.slates.compose import RUNGS
+
+HEAD = struct.Struct(">qqqHBI")
+"""The head of a front: made, offset, stamp of the catalogue, items, number of the rung, bytes of the tail; tail and slots follow."""
+RUNG_NAMES = tuple(RUNGS)
 
 
-class Front(Struct, frozen=True, array_like=True, gc=False):
-    """The front of a slate as it lies in the online store."""
+class Front(Struct, frozen=True, gc=False):
+    """The front of a slate, taken apart."""
 
     made: int
     offset: int  # last event of the user's partition that it knows of
     stamp: int  # of the catalogue
     rung: str
-    count: int  # items in ``body`` and ``slots``
-    body: bytes  # JSON array
+    count: int  # items in ``tail`` and ``slots``
+    tail: bytes  # the end of the JSON answer, see ``tail_of``
     slots: bytes  # MessagePack array of domain.Slot
 
 
@@ -41,7 +48,6 @@ class Shown(Struct, frozen=True, omit_defaults=True):
 
 _json = msgspec.json.Encoder()
 _pack = msgspec.msgpack.Encoder()
-decode_front = msgspec.msgpack.Decoder(Front).decode
 decode_whole = msgspec.msgpack.Decoder(Slate).decode
 
 
@@ -58,9 +64,27 @@ def slots_of(items: Sequence[Scored]) -> tuple[Slot, ...]:
     )
 
 
+def tail_of(user: str, version: str, rung: str, note: str, body: bytes) -> bytes:
+    """All of an answer but its decision and age.
+
+    >>> tail_of("u1", "als-1", "empty", "", b"[]")
+    b'"user":"u1","model":"als-1","rung":"empty","items":[]}'
+    """
+    model = _json.encode(version or None)
+    remark = b'"note":%b,' % _json.encode(note) if note else b""
+    return b'"user":%b,"model":%b,"rung":"%b",%b"items":%b}' % (_json.encode(user), model, rung.encode(), remark, body)
+
+
 def store(slate: Slate, rung: str, catalogue: Catalogue, k: int) -> tuple[bytes, bytes]:
     """A slate as (front, whole), its first ``k`` items ready to be sent."""
     first = slate.items[:k]
-    slots = _pack.encode(slots_of(first))
-    front = Front(slate.made, slate.offset, catalogue.stamp, rung, len(first), body_of(first, catalogue), slots)
-    return _pack.encode(front), _pack.encode(slate)
+    tail = tail_of(slate.user, slate.model, rung, "", body_of(first, catalogue))
+    head = HEAD.pack(slate.made, slate.offset, catalogue.stamp, len(first), RUNG_NAMES.index(rung), len(tail))
+    return head + tail + _pack.encode(slots_of(first)), _pack.encode(slate)
+
+
+def decode_front(data: bytes) -> Front:
+    """The front of a slate. Raises ``struct.error`` or ``IndexError`` for bytes that are none."""
+    made, offset, stamp, count, rung, length = HEAD.unpack_from(data)
+    end = HEAD.size + length
+    return Front(made, offset, stamp, RUNG_NAMES[rung], count, data[HEAD.size : end], data[end:])

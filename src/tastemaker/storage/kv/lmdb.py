@@ -53,31 +53,35 @@ class LmdbKeyValue:
         if environment.wanted:
             environment.let_pass()
         try:
-            reader: Reader = self._local.reader
+            return environment, self._local.reader
         except AttributeError:
-            reader = self._local.reader = environment.reader()
-        return environment, reader
+            self._local.reader = environment.reader()
+            return environment, self._local.reader
 
     def get(self, keys: Sequence[str]) -> list[bytes | None]:
         """See ``KeyValue``. Each request passes here: written for speed, a beginning transaction is a cached one."""
         environment, reader = self._open()
-        lock = reader.lock
-        lock.acquire()
+        found: list[bytes | None] = []
         try:
-            transaction = environment.env.begin(environment.values)
-            get = transaction.get
-            found = [get(key.encode()) for key in keys]
-            transaction.abort()
+            with reader.lock:
+                transaction = environment.env.begin(environment.values)
+                get = transaction.get
+                for key in keys:
+                    raw = get(key.encode())
+                    found.append(raw[8:] if raw and raw.startswith(FOREVER) else raw and opened(b"", raw))
+                transaction.abort()
         except (lmdb.BadValsizeError, lmdb.MapResizedError):
-            found = None
+            return self._get_long(keys)
         except lmdb.Error as error:
             raise environment.failure(error) from error
-        finally:
-            lock.release()
         # A key that is too long is not found: only then, and seldom, are the lengths worth a look.
-        if found is None or (None in found and max(map(len, keys)) > LONGEST // 4):
-            return [raw and opened(name, raw) for name, raw in self._get_raw([stored(key) for key in keys])]
-        return [raw and (raw[8:] if raw.startswith(FOREVER) else opened(b"", raw)) for raw in found]
+        if None in found and max(map(len, keys)) > LONGEST // 4:
+            return self._get_long(keys)
+        return found
+
+    def _get_long(self, keys: Sequence[str]) -> list[bytes | None]:
+        """The same for keys of any length."""
+        return [raw and opened(name, raw) for name, raw in self._get_raw([stored(key) for key in keys])]
 
     def _get_raw(self, names: Sequence[bytes]) -> list[tuple[bytes, bytes | None]]:
         """Stored values, also of long keys, also when another process has replaced the map."""
