@@ -20,7 +20,7 @@ from tastemaker.config import Config, Connect
 from tastemaker.domain import Interaction
 from tastemaker.pipelines import local
 from tastemaker.storage import Storage, connect
-from tastemaker.streaming.worker import GROUP
+from tastemaker.storage.kv import consumer_of
 
 
 def clicks(storage: Storage) -> list[str]:
@@ -49,7 +49,7 @@ def test_a_signal_ends_it_cleanly_with_every_acknowledged_event_stored_and_appli
     assert "Traceback" not in errors
     with connect(Config(connect=Connect(home=str(home)))) as storage:
         assert clicks(storage) == [f"e{n:03}" for n in range(100)]
-        assert storage.log.committed(GROUP) == storage.log.ends(), "the worker finished what was there"
+        assert storage.log.committed(consumer_of(storage.kv)) == storage.log.ends(), "the worker finished what was there"
 
 
 def test_a_port_in_use_is_a_clear_error_before_anything_starts(tmp_path: Path) -> None:

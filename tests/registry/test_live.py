@@ -17,7 +17,7 @@ from tastemaker.errors import Conflict, NotFound, StorageError
 from tastemaker.models.interactions import Histories, Interactions, Vocabulary
 from tastemaker.models.popular import Popular
 from tastemaker.registry import live
-from tastemaker.registry.live import Bundle, promote, rollback, settle
+from tastemaker.registry.live import Bundle, promote, restore, rollback, settle
 from tastemaker.storage import Storage, keys
 
 
@@ -180,3 +180,17 @@ def test_concurrent_readers_see_one_version_or_the_other_never_a_mixture(storage
     assert wrong == []
     assert set(seen) == set(versions)
     assert flips > 10
+
+
+def test_a_lost_pointer_is_restored_from_the_live_card(published: tuple[Storage, Config]) -> None:
+    storage, config = published
+    now = live.read(storage.kv)
+    assert now is not None
+    assert restore(storage, 1) == now
+    storage.kv.delete([keys.LIVE])
+    found = restore(storage, 7)
+    assert found is not None
+    assert (found.version, found.artifact, found.fallback, found.since) == (now.version, now.artifact, now.fallback, 7)
+    storage.kv.delete([keys.LIVE])
+    shutil.rmtree(config.model_folder / now.artifact)
+    assert restore(storage, 8) is None

@@ -11,8 +11,7 @@ from servers import api, decisions
 from tastemaker.config import Config
 from tastemaker.domain import Decision
 from tastemaker.registry import live
-from tastemaker.serving.decisions import GATHER
-from tastemaker.serving.decisions import POLICY
+from tastemaker.serving.decisions import GATHER, POLICY
 from tastemaker.slates.compose import RUNGS
 from tastemaker.storage import Storage
 

@@ -14,8 +14,10 @@ from tastemaker.errors import StorageError
 from tastemaker.features import states
 from tastemaker.registry import live
 from tastemaker.slates.stored import decode_front, decode_whole
-from tastemaker.storage import Storage, keys
+from tastemaker.storage import Storage, connect, keys
+from tastemaker.storage.kv import consumer_of
 from tastemaker.streaming.worker import Worker
+from world import fill
 
 
 def click(user: str, item: str, number: int = 0) -> Interaction:
@@ -57,7 +59,7 @@ def test_a_stopped_worker_has_committed_what_it_applied_and_the_next_one_goes_on
     storage.log.append([click("u1", "i1", number) for number in range(50)]).result()
     assert eventually(lambda: len([item for item in history(storage, "u1") if item == "i1"]) >= 50)
     worker.stop()
-    assert storage.log.committed("nearline") == storage.log.ends()
+    assert storage.log.committed(consumer_of(storage.kv)) == storage.log.ends()
     following = Worker(storage, config)
     assert following.drain() == 0
     following.stop()
@@ -125,14 +127,14 @@ def test_a_worker_stopped_in_the_middle_of_a_failure_commits_nothing_that_was_no
 ) -> None:
     storage, config = published
     worker = Worker(storage, config)
-    done = storage.log.committed("nearline")
+    done = storage.log.committed(consumer_of(storage.kv))
     storage.kv.close()
     storage.log.append([click("u1", "i1")]).result()
     worker.start()
     assert eventually(lambda: worker.failure is not None)
     del storage.__dict__["kv"]  # it is back, so a commit would succeed, but the worker waits before it tries again
     worker.stop()
-    assert storage.log.committed("nearline") == done
+    assert storage.log.committed(consumer_of(storage.kv)) == done
     following = Worker(storage, config)
     assert following.drain() == 1
     assert history(storage, "u1")[-1] == "i1"
@@ -177,3 +179,18 @@ def test_profiles_follow_the_log_and_an_erasure_takes_them_with_it(published: tu
     again = storage.tables.users.get("back")
     assert again is not None
     assert again.preferences == {"Horror": 1.0}
+
+
+def test_a_new_online_store_in_place_of_a_lost_one_is_filled_from_the_log(storage: Storage, home: Config) -> None:
+    fill(storage, users=10, items=20, per_user=5)
+    first = Worker(storage, home)
+    first.drain()
+    first.stop()
+    before = dict(storage.kv.scan("state:"))
+    assert len(before) >= 10
+    lost = replace(home, connect=replace(home.connect, kv="lmdb:///{home}/another"))
+    with connect(lost) as anew:
+        second = Worker(anew, lost)
+        second.drain()
+        second.stop()
+        assert dict(anew.kv.scan("state:")) == before

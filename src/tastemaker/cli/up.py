@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -13,6 +14,7 @@ import click
 from tastemaker.cli.session import console, opened
 from tastemaker.config import Config
 from tastemaker.pipelines.schedule import Schedule
+from tastemaker.registry.live import restore
 from tastemaker.serving.app import create_app
 from tastemaker.serving.hot import Hot
 from tastemaker.serving.server import listening, refuse_open_door, server
@@ -27,6 +29,7 @@ def platform(storage: Storage, config: Config, *, schedule: bool = True, file: s
     ``file`` is the configuration file that scheduled runs must read, too; None: the usual one.
     """
     refuse_open_door(storage, config)
+    restore(storage, int(time.time() * 1000))
     worker = Worker(storage, config)
     timer = Schedule(storage, config, os.environ if file is None else {**os.environ, "TASTEMAKER_CONFIG": file})
 

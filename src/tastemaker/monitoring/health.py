@@ -7,9 +7,9 @@ from collections import Counter
 import pyarrow as pa
 
 from tastemaker.storage import Storage
+from tastemaker.storage.archive import GROUP
+from tastemaker.storage.kv import consumer_of
 from tastemaker.storage.log import lag_of
-
-GROUPS = ("nearline", "archive")
 
 
 def health(storage: Storage, now: int, trained: int | None) -> dict[str, float]:
@@ -18,7 +18,8 @@ def health(storage: Storage, now: int, trained: int | None) -> dict[str, float]:
     ``trained``: when the live model was trained; None when nothing is live.
     """
     ends = storage.log.ends()
-    found = {f"lag_{group}": float(lag_of(ends, storage.log.committed(group))) for group in GROUPS}
+    groups = {"nearline": consumer_of(storage.kv), "archive": GROUP}
+    found = {f"lag_{name}": float(lag_of(ends, storage.log.committed(group))) for name, group in groups.items()}
     if trained is not None:
         found["live_age_hours"] = (now - trained) / 3_600_000
     return found

@@ -104,6 +104,17 @@ def settle(storage: Storage, live: Live) -> None:
         cards.put(replace(card, state="live"))
 
 
+def restore(storage: Storage, now: int) -> Live | None:
+    """Points at the version whose card is live, where the pointer was lost with its store."""
+    found = read(storage.kv)
+    if found is not None:
+        return found
+    folder = storage.config.model_folder
+    whole = (card for card in storage.tables.models.all(state="live") if (folder / card.artifact).is_dir())
+    card = next(whole, None)
+    return promote(storage, card.version, now) if card is not None else None
+
+
 def rollback(storage: Storage, now: int) -> Live:
     """Makes the version before the live one live again."""
     live = read(storage.kv)

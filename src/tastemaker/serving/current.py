@@ -18,7 +18,7 @@ from tastemaker.config import Config
 from tastemaker.domain import Scored
 from tastemaker.registry.live import Bundle, load
 from tastemaker.slates.catalogue import Catalogue
-from tastemaker.slates.compose import compose
+from tastemaker.slates.compose import compose, rehearse
 from tastemaker.slates.sources import Shelf, Taste, Wish
 from tastemaker.storage import Storage, keys
 
@@ -96,6 +96,8 @@ class Current:
                 _trending(trending) if trending is not None else (),
                 self.config.serving.because,
             )
+            if bundle is not now.bundle:
+                rehearse(shelf)
             popular = compose(shelf, Taste(), Wish(self.config.publish.slate)).items
             self.now = Now(bundle, shelf, popular, trending)
         if bundle.live is not None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tastemaker.domain import Scored
+from tastemaker.domain import History, Scored
 from tastemaker.slates import sources
 from tastemaker.slates.sources import Shelf, Taste, Wish
 
@@ -53,6 +53,13 @@ def compose(shelf: Shelf, taste: Taste, wish: Wish) -> Composed:
             if len(chosen) >= wish.k:
                 break
     return Composed(tuple(chosen.values()), first, "" if len(chosen) >= wish.k else shortage(shelf, wish))
+
+
+def rehearse(shelf: Shelf) -> None:
+    """Composes for a made-up history, so that kernels are loaded before the first request would wait for them."""
+    if shelf.model is not None and len(shelf.model.items):
+        item = shelf.model.items.ids[0]
+        compose(shelf, Taste(History((item,), (1.0,), (0,))), Wish(1, exclude=frozenset((item,))))
 
 
 def shortage(shelf: Shelf, wish: Wish) -> str:

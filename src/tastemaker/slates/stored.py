@@ -20,7 +20,7 @@ from tastemaker.slates.catalogue import Catalogue
 from tastemaker.slates.compose import RUNGS
 
 HEAD = struct.Struct(">qqqHBI")
-"""The head of a front: made, offset, stamp of the catalogue, items, number of the rung, bytes of the tail; tail and slots follow."""
+"""The head of a front: made, offset, stamp of the catalogue, items, rung as a number, bytes of the tail; then both."""
 RUNG_NAMES = tuple(RUNGS)
 
 

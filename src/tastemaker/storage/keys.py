@@ -6,6 +6,7 @@ mark:{user}                   the last offset that the state includes, eight byt
 slate:{version}:{user}        the front of a stored slate, ready to be sent, see ``slates/stored.py``
 whole:{version}:{user}        all of its items
 items:{partition}:{feature}   item counters of one partition of the log, merged on a timer
+store                         the name of this store, made with it: a new store is another consumer of the log
 trending                      the merged counters' best items
 catalog                       stamp of the last change of an item: readers reload the catalogue when it moves
 """
@@ -13,6 +14,7 @@ catalog                       stamp of the last change of an item: readers reloa
 from __future__ import annotations
 
 LIVE = "live"
+STORE = "store"
 TRENDING = "trending"
 CATALOG = "catalog"
 

@@ -18,11 +18,11 @@ from tastemaker.registry.live import Bundle, load
 from tastemaker.slates.catalogue import Catalogue
 from tastemaker.slates.sources import Shelf
 from tastemaker.storage import Storage, keys
+from tastemaker.storage.kv import consumer_of
 from tastemaker.storage.log import lag_of
 from tastemaker.streaming.counters import Counters
 from tastemaker.streaming.update import update
 
-GROUP = "nearline"
 FLUSH = 1.0  # seconds between writes of the counters
 AGAIN = 1.0  # seconds until a failed batch is tried again
 
@@ -32,7 +32,8 @@ class Worker:
 
     def __init__(self, storage: Storage, config: Config, clock: Callable[[], float] = time.time) -> None:
         self.storage, self.config, self.clock = storage, config, clock
-        self.subscription = storage.log.subscribe(GROUP)
+        self.group = consumer_of(storage.kv)
+        self.subscription = storage.log.subscribe(self.group)
         self.counters = Counters.read(storage.kv, storage.log.partitions, config.streaming.trending_hours)
         self.bundle = Bundle()
         self.catalogue = Catalogue()
@@ -75,7 +76,7 @@ class Worker:
         done = update(records, self.storage.kv, self.config, shelf, self.bundle.version, refresh=calm)
         self.counters.add(records, self.config.rewards)
         telemetry.APPLIED.inc(done.records)
-        telemetry.LAG.labels(GROUP).set(lag)
+        telemetry.LAG.labels("nearline").set(lag)
         now = self.clock()
         for record in records:
             if isinstance(record.event, Interaction) and 0 <= (age := now - record.event.time / 1000) < 3600:
@@ -141,7 +142,7 @@ class Worker:
 
     def _rejoin(self) -> None:
         self.subscription.close()
-        self.subscription = self.storage.log.subscribe(GROUP)
+        self.subscription = self.storage.log.subscribe(self.group)
         self.counters = Counters.read(self.storage.kv, self.storage.log.partitions, self.config.streaming.trending_hours)
 
     def stop(self) -> None:
@@ -153,4 +154,4 @@ class Worker:
 
     def lag(self) -> int:
         """Records that are durable but not applied."""
-        return lag_of(self.storage.log.ends(), self.storage.log.committed(GROUP))
+        return lag_of(self.storage.log.ends(), self.storage.log.committed(self.group))

@@ -7,8 +7,11 @@ listed in ``storage/keys.py``.
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
+
+from tastemaker.storage import keys
 
 
 class KeyValue(Protocol):
@@ -30,3 +33,15 @@ class KeyValue(Protocol):
 
 
 SCHEMES = {"lmdb": "tastemaker.storage.kv.lmdb:open_kv"}
+
+
+def consumer_of(kv: KeyValue) -> str:
+    """The consumer group of the log that fills this store.
+
+    Each store has a name of its own, so an empty one, in place of one that was lost, reads the log from its beginning.
+    """
+    name = kv.get([keys.STORE])[0]
+    if name is None:
+        name = uuid.uuid4().hex[:12].encode()
+        kv.put({keys.STORE: name})
+    return f"nearline-{name.decode()}"
