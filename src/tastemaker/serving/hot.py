@@ -38,6 +38,7 @@ class Hot:
     def __init__(self, rest: Asgi, recommending: Recommending, ingest: Ingest, auth: Auth, k: int, max_body: int) -> None:
         self.rest, self.recommending, self.ingest, self.auth = rest, recommending, ingest, auth
         self.k, self.max_body = k, max_body
+        self.open, self.quick = auth.open, recommending.quick
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -48,14 +49,13 @@ class Hot:
         if path.startswith(USERS) and path.endswith(RECOMMENDATIONS) and scope["method"] == "GET":
             user = path[len(USERS) : -len(RECOMMENDATIONS)]
             if user and b"/" not in user:
-                plain = self.auth.open and not scope["query_string"] and len(user) <= 256 and user.isascii() and b"%" not in user
-                body = self.recommending.quick(user.decode("ascii"), began) if plain else None
-                if body is not None:
-                    headers = [JSON, (b"content-length", b"%d" % len(body))]
-                    await send({"type": "http.response.start", "status": 200, "headers": headers})
-                    await send({"type": "http.response.body", "body": body})
-                    telemetry.TRAFFIC.note("recommendations", "2xx", time.perf_counter() - began)
-                    return
+                if self.open and not scope["query_string"] and b"%" not in user and len(user) <= 256 and user.isascii():
+                    body = self.quick(user.decode("ascii"), began)
+                    if body is not None:
+                        headers = [JSON, (b"content-length", b"%d" % len(body))]
+                        await send({"type": "http.response.start", "status": 200, "headers": headers})
+                        await send({"type": "http.response.body", "body": body})
+                        return
                 await self.answer("recommendations", send, self.recommend(user, scope, began), began)
                 return
         elif path == EVENTS and scope["method"] == "POST":

@@ -11,6 +11,7 @@ import threading
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -46,6 +47,7 @@ class Environment:
             )
             self.env.reader_check()  # frees what killed processes held
             self.values, self.expiry = self.env.open_db(b"values"), self.env.open_db(b"expiry")
+            self.begin = partial(self.env.begin, self.values)
         except (lmdb.Error, OSError) as error:
             raise self.failure(error) from error
 

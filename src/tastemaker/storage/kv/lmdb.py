@@ -61,14 +61,11 @@ class LmdbKeyValue:
     def get(self, keys: Sequence[str]) -> list[bytes | None]:
         """See ``KeyValue``. Each request passes here: written for speed, a beginning transaction is a cached one."""
         environment, reader = self._open()
-        found: list[bytes | None] = []
         try:
             with reader.lock:
-                transaction = environment.env.begin(environment.values)
+                transaction = environment.begin()
                 get = transaction.get
-                for key in keys:
-                    raw = get(key.encode())
-                    found.append(raw[8:] if raw and raw.startswith(FOREVER) else raw and opened(b"", raw))
+                found = [get(key.encode()) for key in keys]
                 transaction.abort()
         except (lmdb.BadValsizeError, lmdb.MapResizedError):
             return self._get_long(keys)
@@ -77,7 +74,7 @@ class LmdbKeyValue:
         # A key that is too long is not found: only then, and seldom, are the lengths worth a look.
         if None in found and max(map(len, keys)) > LONGEST // 4:
             return self._get_long(keys)
-        return found
+        return [raw[8:] if raw and raw[:8] == FOREVER else raw and opened(b"", raw) for raw in found]
 
     def _get_long(self, keys: Sequence[str]) -> list[bytes | None]:
         """The same for keys of any length."""
