@@ -21,7 +21,7 @@ check: $(VENV)/test-ready ## style, types, layers
 	@echo "── types"; $(RUN)mypy
 	@echo "── layers"; $(RUN)lint-imports --no-cache
 
-bench: $(VENV)/bench-ready ## every benchmark; writes the tables of benchmarks/README.md
+bench: $(VENV)/test-ready ## every benchmark; writes the tables of benchmarks/README.md
 	@$(RUN)python -m benchmarks $(ARGS)
 
 docs: $(VENV)/test-ready ## the reference pages, from the code
@@ -46,7 +46,3 @@ $(VENV)/test-ready: $(VENV)/bin/python pyproject.toml constraints.txt
 	@echo "── installing tastemaker with what its tests need"
 	@$(RUN)pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test,docs]'
 	@touch $@ $(VENV)/ready
-
-$(VENV)/bench-ready: $(VENV)/test-ready
-	@$(RUN)pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test,docs,bench]'
-	@touch $@
