@@ -1,8 +1,9 @@
 """Record batches: many events of one partition in one value, as brokers keep them.
 
 A value per event would cost more in bookkeeping than the event itself. A batch is a MessagePack array of events, an erased
-one being nil, behind one byte that names the codec: 0 plain, 1 Zstandard (followed by the plain size, four bytes little
-endian), which pays off above a few kilobytes. Batches are checked before they are written: what is in the log can be read.
+one being nil, behind one byte that names the codec: 0 plain, 1 LZ4 (followed by the plain size, four bytes little endian),
+which pays off above a few kilobytes; Zstandard packs tighter, but costs a server a tenth of its requests. Batches are
+checked before they are written: what is in the log can be read.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ ROWS = 4096  # events of a batch: bounds what reading one event costs
 BYTES = 4 << 20
 COMPRESS_FROM = 4096
 
-PLAIN, ZSTD = b"\x00", b"\x01"
+PLAIN, LZ4 = b"\x00", b"\x01"
 encode_list = msgspec.msgpack.Encoder().encode
 decode_list = msgspec.msgpack.Decoder(list[AnyEvent | None]).decode
 
@@ -132,15 +133,15 @@ def assemble(pieces: Sequence[Piece]) -> list[tuple[int, bytes]]:
 def compress(body: bytes) -> bytes:
     if len(body) < COMPRESS_FROM:
         return PLAIN + body
-    packed: bytes = pa.Codec("zstd", compression_level=1).compress(body, asbytes=True)
-    return ZSTD + struct.pack("<I", len(body)) + packed
+    packed: bytes = pa.compress(body, codec="lz4_raw", asbytes=True)
+    return LZ4 + struct.pack("<I", len(body)) + packed
 
 
 def decompress(payload: bytes) -> bytes:
     if payload[:1] == PLAIN:
         return payload[1:]
     (size,) = struct.unpack_from("<I", payload, 1)
-    body: bytes = pa.decompress(payload[5:], decompressed_size=size, codec="zstd", asbytes=True)
+    body: bytes = pa.decompress(payload[5:], decompressed_size=size, codec="lz4_raw", asbytes=True)
     return body
 
 
