@@ -36,10 +36,9 @@ def publish_candidate(storage: Storage, config: Config, window: Window, progress
         raise NotFound(f"model version {version!r} has no card any more; run the pipeline from its beginning")
     fallback = f"{FALLBACK}-{window.suffix}/{MODEL}"
     users = write_slates(storage, config, window, progress, version, card.artifact, fallback)
-    before = live.read(storage.kv)
     now = live.promote(storage, version, int(time.time() * 1000), fallback)
     removed = clean(storage, config, now)
-    return Outcome({"version": version, "users": users, "before": before.version if before else None, "removed": removed})
+    return Outcome({"version": version, "users": users, "before": now.previous, "removed": removed})
 
 
 def publish_live(storage: Storage, config: Config, window: Window, progress: Progress) -> Outcome:
