@@ -7,11 +7,12 @@ so that the reference and the dashboards can be checked against them.
 
 from __future__ import annotations
 
+import collections
 import logging
 import sys
-from bisect import bisect_left
-from collections.abc import Iterator
-from itertools import accumulate
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Sequence
+from itertools import accumulate, pairwise
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -44,7 +45,7 @@ class Traffic(Collector):
 
     def __init__(self) -> None:
         self.requests: dict[tuple[str, str], int] = {}
-        self.rungs: dict[str, int] = {}
+        self.rungs: collections.Counter[str] = collections.Counter()  # sets of recommendations by rung of the ladder
         self.buckets: dict[str, list[int]] = {}
         self.seconds: dict[str, float] = {}
 
@@ -57,9 +58,18 @@ class Traffic(Collector):
         self.buckets[route][bisect_left(SECONDS, seconds)] += 1
         self.seconds[route] += seconds
 
-    def rung(self, name: str) -> None:
-        """Counts one set of recommendations."""
-        self.rungs[name] = self.rungs.get(name, 0) + 1
+    def note_all(self, route: str, status: str, seconds: Sequence[float]) -> None:
+        """Counts many answers: the first one gives the route its place, the others are counted bucket by bucket."""
+        if not seconds:
+            return
+        first, *others = sorted(seconds)
+        self.note(route, status, first)
+        self.requests[route, status] += len(others)
+        self.seconds[route] += sum(others)
+        edges = [0, *(bisect_right(others, bound) for bound in SECONDS), len(others)]
+        counts = self.buckets[route]
+        for place, (low, high) in enumerate(pairwise(edges)):
+            counts[place] += high - low
 
     def collect(self) -> Iterator[Metric]:
         requests = CounterMetricFamily(

@@ -12,11 +12,23 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tastemaker.domain import AnyEvent, Decision, Erase, Exposure, Interaction, ItemChange, Record, Slot, View, key_of
+from tastemaker.domain import (
+    AnyEvent,
+    Decision,
+    Erase,
+    Exposure,
+    Interaction,
+    ItemChange,
+    Record,
+    Slot,
+    View,
+    encode_event,
+    key_of,
+)
 from tastemaker.errors import ConfigError, InputError, StorageError
 from tastemaker.storage import log as ports
 from tastemaker.storage import resolve
-from tastemaker.storage.log import EventLog, lag_of, partition_of
+from tastemaker.storage.log import EventLog, Packed, lag_of, partition_of
 
 ADAPTERS: dict[str, Callable[[Path], str]] = {
     "sqlite": lambda folder: f"sqlite:///{folder}/deep/log.db",
@@ -66,6 +78,17 @@ def test_positions_are_dense_and_lead_to_the_events(log: EventLog) -> None:
         assert log.read(partition, offset, 1) == [Record(partition, offset, event)]
     for partition, end in enumerate(log.ends()):
         assert sorted(offset for place, offset in positions if place == partition) == list(range(end))
+
+
+def test_packed_events_are_kept_as_if_they_were_appended_one_by_one(log: EventLog) -> None:
+    events = [click(n, f"ü{n % 11}") for n in range(10_000)]
+    first = log.append(events[:5]).result()
+    positions = log.append_packed([Packed(key_of(event), encode_event(event)) for event in events[5:]]).result()
+    assert [partition for partition, _ in positions] == [partition_of(event.user, PARTITIONS) for event in events[5:]]
+    for event, (partition, offset) in list(zip(events, first + positions, strict=True))[::97]:
+        assert log.read(partition, offset, 1) == [Record(partition, offset, event)]
+    assert sorted(record.event.id for record in everything(log)) == sorted(event.id for event in events)
+    assert log.append_packed([]).result() == []
 
 
 def test_every_kind_of_event_comes_back_as_it_was(log: EventLog) -> None:

@@ -11,8 +11,9 @@ from servers import api, decisions
 from tastemaker.config import Config
 from tastemaker.domain import Decision
 from tastemaker.registry import live
-from tastemaker.serving.decisions import GATHER, POLICY
+from tastemaker.serving.decisions import GATHER
 from tastemaker.slates.compose import RUNGS
+from tastemaker.slates.decided import POLICY
 from tastemaker.storage import Storage
 
 

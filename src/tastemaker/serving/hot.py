@@ -6,6 +6,7 @@ still documents them (``routes_hot.py``), and a test holds both to the same answ
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
@@ -26,6 +27,8 @@ Send = Callable[[Message], Awaitable[None]]
 Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 USERS, RECOMMENDATIONS, EVENTS = b"/v1/users/", b"/recommendations", b"/v1/events"
+PLAIN = re.compile(rb"/v1/users/([!-$&-.0-~]{1,256})/recommendations").fullmatch
+"""The usual request: no character of the user's id is escaped."""
 JSON = (b"content-type", b"application/json")
 PARAMETERS = ("k", "surface", "category", "exclude", "session")
 _encode = msgspec.json.Encoder().encode
@@ -46,16 +49,16 @@ class Hot:
             return
         began = time.perf_counter()
         path: bytes = scope.get("raw_path") or scope["path"].encode()
+        if self.open and (plain := PLAIN(path)) and scope["method"] == "GET" and not scope["query_string"]:
+            body = self.quick(plain[1].decode(), began)
+            if body is not None:
+                headers = [JSON, (b"content-length", b"%d" % len(body))]
+                await send({"type": "http.response.start", "status": 200, "headers": headers})
+                await send({"type": "http.response.body", "body": body})
+                return
         if path.startswith(USERS) and path.endswith(RECOMMENDATIONS) and scope["method"] == "GET":
             user = path[len(USERS) : -len(RECOMMENDATIONS)]
             if user and b"/" not in user:
-                if self.open and not scope["query_string"] and b"%" not in user and len(user) <= 256 and user.isascii():
-                    body = self.quick(user.decode("ascii"), began)
-                    if body is not None:
-                        headers = [JSON, (b"content-length", b"%d" % len(body))]
-                        await send({"type": "http.response.start", "status": 200, "headers": headers})
-                        await send({"type": "http.response.body", "body": body})
-                        return
                 await self.answer("recommendations", send, self.recommend(user, scope, began), began)
                 return
         elif path == EVENTS and scope["method"] == "POST":

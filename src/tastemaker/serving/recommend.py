@@ -11,24 +11,27 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from tastemaker import telemetry
 from tastemaker.config import Config
-from tastemaker.domain import History, Scored, Slot, UserState
+from tastemaker.domain import History, Scored, UserState
 from tastemaker.features import states
 from tastemaker.serving.current import Current, Now
-from tastemaker.serving.decisions import Decisions, Served
-from tastemaker.slates.compose import Composed, compose, shortage
+from tastemaker.serving.decisions import Decisions
+from tastemaker.slates.compose import compose, shortage
+from tastemaker.slates.decided import HOME, completed, opening_of, place_of
 from tastemaker.slates.sources import Taste, Wish
-from tastemaker.slates.stored import HEAD, RUNG_NAMES, Front, body_of, decode_front, decode_whole, slots_of, tail_of
+from tastemaker.slates.stored import HEAD, RUNG_NAMES, Front, body_of, decode_front, decode_whole, tail_of
 from tastemaker.storage import Storage, keys
+from tastemaker.storage.log import Packed
 
 ANONYMOUS = "anonymous"
+ANSWER = b'{"decision":"%b","age_ms":%d,%b'
 
 
 class Ask(Struct, frozen=True, gc=False):
@@ -43,17 +46,12 @@ class Ask(Struct, frozen=True, gc=False):
 
 
 class Answer(Struct, frozen=True, gc=False):
-    """An answer before it has its decision id: the finished items and what is logged of them."""
+    """An answer before it has its decision id: the finished items and what is logged of them, both as bytes."""
 
     rung: str
-    version: str
     made: int
-    body: bytes
-    slots: Any  # MessagePack bytes of the slots, or the slots
-    offset: int
-    note: str = ""
-    eligible: int = -1
-    tail: bytes = b""  # finished already
+    opening: bytes  # of the decision
+    tail: bytes  # of the JSON
 
 
 class Recommending:
@@ -64,7 +62,7 @@ class Recommending:
         self.pool = ThreadPoolExecutor(2, thread_name_prefix="tastemaker-compose")
         self.deadline = config.serving.deadline_ms / 1000
         self.k = config.serving.k
-        self.decisions = Decisions(storage, config.rewards.version)
+        self.decisions = Decisions(storage)
         self._count = itertools.count()
 
     def quick(self, user: str, began: float) -> bytes | None:
@@ -79,17 +77,12 @@ class Recommending:
                 return None
         except Exception:
             return None  # the careful way says what is wrong
-        end = HEAD.size + length
-        name, number, moment = RUNG_NAMES[rung], next(self._count), time.time()
-        self.decisions.take(
-            Served(number, moment, user, now.bundle.version, name, offset, time.perf_counter() - began, front, end)
-        )
-        return b'{"decision":"%b-%x","age_ms":%d,%b' % (
-            self.decisions.prefix,
-            number,
-            max(0, moment * 1000 - made) if made else 0,
-            front[HEAD.size : end],
-        )
+        end, moment = HEAD.size + length, time.time()
+        name = b"%b-%x" % (self.decisions.prefix, next(self._count))
+        seconds = time.perf_counter() - began
+        packed = Packed(user, completed(front[end:], HOME, name, moment, seconds))
+        self.decisions.take(packed, RUNG_NAMES[rung], seconds)
+        return ANSWER % (name, age_of(made, moment), front[HEAD.size : end])
 
     def stored(self, ask: Ask, began: float) -> bytes | None:
         """The answer from the stored slate alone; None where it is stale or the request wants something else."""
@@ -130,7 +123,7 @@ class Recommending:
     def _copy(self, ask: Ask, now: Now, front: Front) -> Answer | None:
         """The stored slate, where it answers the request."""
         if ask.k == front.count and not ask.exclude and front.stamp == now.catalogue.stamp:
-            return Answer(front.rung, now.bundle.version, front.made, b"", front.slots, front.offset, tail=front.tail)
+            return Answer(front.rung, front.made, front.opening, front.tail)
         return self._pick(ask, now, front.rung)
 
     def _pick(self, ask: Ask, now: Now, rung: str, note: str = "") -> Answer | None:
@@ -148,9 +141,15 @@ class Recommending:
         allowed = [s for s in slate.items if s.item not in banned and now.catalogue.allows(s.item, ask.category)]
         if not allowed or (len(allowed) < ask.k and not note):
             return None
-        items = allowed[: ask.k]
-        body = body_of(items, now.catalogue)
-        return Answer(rung, version, slate.made, body, slots_of(items), slate.offset, note, len(allowed))
+        return self._answer(now, ask, rung, slate.made, slate.offset, allowed[: ask.k], note, len(allowed))
+
+    def _answer(
+        self, now: Now, ask: Ask, rung: str, made: int, offset: int, items: Sequence[Scored], note: str = "", eligible: int = -1
+    ) -> Answer:
+        """Items as an answer."""
+        version, reward = now.bundle.version, self.config.rewards.version
+        opening = opening_of(ask.user, version, rung, offset, reward, items, eligible)
+        return Answer(rung, made, opening, tail_of(ask.user, version, rung, note, body_of(items, now.catalogue)))
 
     # ── composing ───────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -169,7 +168,7 @@ class Recommending:
     async def _in_time(self, now: Now, ask: Ask, taste: Taste, offset: int = -1, stored: bool = True) -> Answer:
         loop = asyncio.get_running_loop()
         try:
-            work = loop.run_in_executor(self.pool, composed, now, ask, taste, offset)
+            work = loop.run_in_executor(self.pool, self._composed, now, ask, taste, offset)
             return await asyncio.wait_for(work, self.deadline)
         except TimeoutError:
             return self._stand_in(ask, now, set(taste.history.items), "the deadline passed", stored)
@@ -185,61 +184,29 @@ class Recommending:
             return picked
         banned = set(ask.exclude)
         items = [s for s in now.popular if s.item not in banned and now.catalogue.allows(s.item, ask.category)][: ask.k]
-        return Answer(
-            "popular" if items else "empty",
-            now.bundle.version,
-            0,
-            body_of(items, now.catalogue),
-            slots_of(items),
-            -1,
-            note if items else f"{note}; {shortage(now.shelf, Wish(ask.k, ask.category))}",
-        )
+        rung, remark = ("popular", note) if items else ("empty", f"{note}; {shortage(now.shelf, Wish(ask.k, ask.category))}")
+        return self._answer(now, ask, rung, 0, -1, items, remark)
+
+    def _composed(self, now: Now, ask: Ask, taste: Taste, offset: int) -> Answer:
+        """Composes an answer now; runs beside the event loop."""
+        wish = Wish(ask.k, ask.category, frozenset(taste.history.items) | frozenset(ask.exclude))
+        made = compose(now.shelf, taste, wish)
+        return self._answer(now, ask, made.rung, int(time.time() * 1000), offset, made.items, made.note, len(made.items))
 
     # ── finishing ───────────────────────────────────────────────────────────────────────────────────────────────────
 
     def finish(self, ask: Ask, answer: Answer, began: float) -> bytes:
         """Gives the decision to the log and the answer to the caller."""
-        number, moment = next(self._count), time.time()
-        slots, version = answer.slots, answer.version
-        seconds = time.perf_counter() - began
-        self.decisions.take(
-            Served(
-                number,
-                moment,
-                ask.user,
-                version,
-                answer.rung,
-                answer.offset,
-                seconds,
-                slots,
-                0,
-                ask.surface,
-                ask.session,
-                answer.eligible,
-            )
-        )
-        age = max(0, moment * 1000 - answer.made) if answer.made else 0
-        tail = answer.tail or tail_of(ask.user, version, answer.rung, answer.note, answer.body)
-        return b'{"decision":"%b-%x","age_ms":%d,%b' % (self.decisions.prefix, number, age, tail)
+        name, moment = b"%b-%x" % (self.decisions.prefix, next(self._count)), time.time()
+        place, seconds = place_of(ask.surface, ask.session), time.perf_counter() - began
+        self.decisions.take(Packed(ask.user, completed(answer.opening, place, name, moment, seconds)), answer.rung)
+        return ANSWER % (name, age_of(answer.made, moment), answer.tail)
 
     def close(self) -> None:
         self.pool.shutdown(wait=True, cancel_futures=True)
         self.decisions.flush()
 
 
-def composed(now: Now, ask: Ask, taste: Taste, offset: int) -> Answer:
-    """Composes an answer now; runs beside the event loop."""
-    wish = Wish(ask.k, ask.category, frozenset(taste.history.items) | frozenset(ask.exclude))
-    made: Composed = compose(now.shelf, taste, wish)
-    slots: tuple[Slot, ...] = slots_of(made.items)
-    items: tuple[Scored, ...] = made.items
-    return Answer(
-        made.rung,
-        now.bundle.version,
-        int(time.time() * 1000),
-        body_of(items, now.catalogue),
-        slots,
-        offset,
-        made.note,
-        len(items),
-    )
+def age_of(made: int, moment: float) -> float:
+    """Milliseconds since a slate was made; 0 for one that is not dated."""
+    return max(0.0, moment * 1000 - made) if made else 0

@@ -1,7 +1,7 @@
 """The stored form of a slate: what a request needs comes ready made.
 
-The front holds the first ``k`` items as finished JSON (the answer but for its decision and age) and finished MessagePack
-(the decision's ``slots``), behind a head of fixed length: a request of the usual length reads a few numbers and copies
+The front holds the first ``k`` items as finished JSON (the answer but for its decision and age) and the decision that they
+make (``decided.py``), behind a head of fixed length: a request of the usual length reads a few numbers and copies
 bytes, because code and data that are not touched need not be in the cache. The whole list is a value of its own.
 ``stamp`` is that of the catalogue that the titles and filters came from: when it has moved, the list is filtered and
 rendered anew.
@@ -15,9 +15,10 @@ from collections.abc import Sequence
 import msgspec
 from msgspec import Struct
 
-from tastemaker.domain import Reason, Scored, Slate, Slot
+from tastemaker.domain import Reason, Scored, Slate
 from tastemaker.slates.catalogue import Catalogue
 from tastemaker.slates.compose import RUNGS
+from tastemaker.slates.decided import opening_of
 
 HEAD = struct.Struct(">qqqHBI")
 """The head of a front: made, offset, stamp of the catalogue, items, rung as a number, bytes of the tail; then both."""
@@ -33,7 +34,7 @@ class Front(Struct, frozen=True, gc=False):
     rung: str
     count: int  # items in ``tail`` and ``slots``
     tail: bytes  # the end of the JSON answer, see ``tail_of``
-    slots: bytes  # MessagePack array of domain.Slot
+    opening: bytes  # the beginning of the decision, see ``decided.py``
 
 
 class Shown(Struct, frozen=True, omit_defaults=True):
@@ -56,14 +57,6 @@ def body_of(items: Sequence[Scored], catalogue: Catalogue) -> bytes:
     return _json.encode([Shown(s.item, catalogue.title(s.item), s.score, s.source, s.reasons) for s in items])
 
 
-def slots_of(items: Sequence[Scored]) -> tuple[Slot, ...]:
-    """The items as slots of a decision. Nothing was drawn, so there is no propensity."""
-    return tuple(
-        Slot(s.item, 0, position, s.score, s.source, evidence=tuple(r.item for r in s.reasons if r.item is not None))
-        for position, s in enumerate(items)
-    )
-
-
 def tail_of(user: str, version: str, rung: str, note: str, body: bytes) -> bytes:
     """All of an answer but its decision and age.
 
@@ -75,12 +68,13 @@ def tail_of(user: str, version: str, rung: str, note: str, body: bytes) -> bytes
     return b'"user":%b,"model":%b,"rung":"%b",%b"items":%b}' % (_json.encode(user), model, rung.encode(), remark, body)
 
 
-def store(slate: Slate, rung: str, catalogue: Catalogue, k: int) -> tuple[bytes, bytes]:
-    """A slate as (front, whole), its first ``k`` items ready to be sent."""
+def store(slate: Slate, rung: str, catalogue: Catalogue, k: int, reward: str) -> tuple[bytes, bytes]:
+    """A slate as (front, whole), its first ``k`` items ready to be sent. ``reward`` is the version of the rewards."""
     first = slate.items[:k]
     tail = tail_of(slate.user, slate.model, rung, "", body_of(first, catalogue))
     head = HEAD.pack(slate.made, slate.offset, catalogue.stamp, len(first), RUNG_NAMES.index(rung), len(tail))
-    return head + tail + _pack.encode(slots_of(first)), _pack.encode(slate)
+    opening = opening_of(slate.user, slate.model, rung, slate.offset, reward, first)
+    return head + tail + opening, _pack.encode(slate)
 
 
 def decode_front(data: bytes) -> Front:

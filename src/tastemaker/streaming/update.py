@@ -93,4 +93,4 @@ def fresh_slate(state: UserState, config: Config, shelf: Shelf, version: str) ->
     taste = Taste(state.history, state.preferences)
     made = compose(shelf, taste, Wish(config.publish.slate, exclude=frozenset(state.history.items)))
     slate = Slate(state.user, version, state.time, state.offset, made.items)
-    return store(slate, made.rung, shelf.catalogue, config.serving.k)
+    return store(slate, made.rung, shelf.catalogue, config.serving.k, config.rewards.version)

@@ -73,7 +73,7 @@ def write_slates(
         for user, composed in zip(names, slates, strict=True):
             if user not in erased:
                 slate = Slate(user, version, window.end, ends[partition_of(user, len(ends))] - 1, composed.items)
-                front, whole = store(slate, composed.rung, catalogue, config.serving.k)
+                front, whole = store(slate, composed.rung, catalogue, config.serving.k, config.rewards.version)
                 writes[keys.slate(version, user)], writes[keys.whole(version, user)] = front, whole
         storage.kv.put(writes)
         progress(int(rows[-1]) + 1, len(data.users), "slates")

@@ -61,20 +61,23 @@ class LmdbKeyValue:
     def get(self, keys: Sequence[str]) -> list[bytes | None]:
         """See ``KeyValue``. Each request passes here: written for speed, a beginning transaction is a cached one."""
         environment, reader = self._open()
+        values: list[bytes | None] = []
         try:
             with reader.lock:
                 transaction = environment.begin()
                 get = transaction.get
-                found = [get(key.encode()) for key in keys]
+                for key in keys:
+                    raw = get(key.encode())
+                    values.append(raw if raw is None else raw[8:] if raw.startswith(FOREVER) else opened(b"", raw))
                 transaction.abort()
         except (lmdb.BadValsizeError, lmdb.MapResizedError):
             return self._get_long(keys)
         except lmdb.Error as error:
             raise environment.failure(error) from error
         # A key that is too long is not found: only then, and seldom, are the lengths worth a look.
-        if None in found and max(map(len, keys)) > LONGEST // 4:
+        if None in values and max(map(len, keys)) > LONGEST // 4:
             return self._get_long(keys)
-        return [raw[8:] if raw and raw[:8] == FOREVER else raw and opened(b"", raw) for raw in found]
+        return values
 
     def _get_long(self, keys: Sequence[str]) -> list[bytes | None]:
         """The same for keys of any length."""

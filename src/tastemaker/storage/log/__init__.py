@@ -10,12 +10,19 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from tastemaker.domain import AnyEvent, Record
 
 Position = tuple[int, int]
 """(partition, offset) of a record."""
+
+
+class Packed(NamedTuple):
+    """An event that is encoded already: its key (``domain.key_of``) and its MessagePack."""
+
+    key: str
+    body: bytes
 
 
 class Subscription(Protocol):
@@ -45,6 +52,9 @@ class EventLog(Protocol):
         events came out of a decoder or were checked field by field; others are read again before they are written, so that
         nothing enters the log that cannot be read.
         """
+
+    def append_packed(self, events: Sequence[Packed]) -> Future[list[Position]]:
+        """The same for events that are encoded already; the caller answers for it that they can be read."""
 
     def read(self, partition: int, start: int, limit: int) -> list[Record]:
         """Records of a partition from offset ``start`` on, at most ``limit``. Erased records are left out."""

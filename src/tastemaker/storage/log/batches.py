@@ -9,17 +9,19 @@ checked before they are written: what is in the log can be read.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import msgspec
 import pyarrow as pa
 
 from tastemaker.domain import EVENTS, AnyEvent, Erase, Event, Exposure, decode_events, encode_event, key_of
 from tastemaker.errors import InputError
-from tastemaker.storage.log import partition_of
+from tastemaker.storage.log import Packed, partition_of
+
+T = TypeVar("T")
 
 ROWS = 4096  # events of a batch: bounds what reading one event costs
 BYTES = 4 << 20
@@ -56,13 +58,6 @@ class Piece:
     body: bytes
 
 
-class Append(NamedTuple):
-    """Events on their way to the writer, and whether anybody has checked them."""
-
-    events: Sequence[AnyEvent]
-    checked: bool
-
-
 class Prepared(NamedTuple):
     """An append, ready to be written: the partition of each event, and the pieces in order."""
 
@@ -88,20 +83,32 @@ def prepare(events: Sequence[AnyEvent], partitions: int, *, checked: bool = Fals
     """
     try:
         where = [partition_of(KEYS[type(event)](event), partitions) for event in events]
-        groups: dict[int, list[AnyEvent]] = {}
-        for partition, event in zip(where, events, strict=True):
-            groups.setdefault(partition, []).append(event)
         pieces = []
-        for partition, group in groups.items():
-            for start in range(0, len(group), ROWS):
-                part = group[start : start + ROWS]
-                packed = encode_list(part)
-                if not checked:
-                    decode_events(packed)
-                pieces.append(Piece(partition, len(part), packed[len(header(len(part))) :]))
+        for partition, part in parts(where, events):
+            packed = encode_list(part)
+            if not checked:
+                decode_events(packed)
+            pieces.append(Piece(partition, len(part), packed[len(header(len(part))) :]))
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise first_fault(events, error) from error
     return Prepared(where, pieces)
+
+
+def prepare_packed(events: Sequence[Packed], partitions: int) -> Prepared:
+    """The same for events that are encoded already."""
+    where = [partition_of(event.key, partitions) for event in events]
+    bodies = [event.body for event in events]
+    return Prepared(where, [Piece(partition, len(part), b"".join(part)) for partition, part in parts(where, bodies)])
+
+
+def parts(where: Sequence[int], rows: Sequence[T]) -> Iterator[tuple[int, list[T]]]:
+    """Rows by partition, in order, at most ``ROWS`` at a time."""
+    groups: dict[int, list[T]] = {}
+    for partition, row in zip(where, rows, strict=True):
+        groups.setdefault(partition, []).append(row)
+    for partition, group in groups.items():
+        for start in range(0, len(group), ROWS):
+            yield partition, group[start : start + ROWS]
 
 
 def first_fault(events: Sequence[AnyEvent], error: Exception) -> InputError:

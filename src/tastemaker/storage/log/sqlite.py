@@ -15,10 +15,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 from tastemaker.domain import AnyEvent, Record
 from tastemaker.errors import ConfigError, InputError, StorageError
-from tastemaker.storage.log import Position, batches, partition_of
+from tastemaker.storage.log import Packed, Position, batches, partition_of
 from tastemaker.storage.log.group_commit import GroupCommit, Job
 from tastemaker.storage.log.sqlite_file import connect, failure, set_journal
 from tastemaker.storage.log.subscription import PollingSubscription
@@ -36,6 +37,12 @@ ROWS = """SELECT first, count, payload FROM batches WHERE partition = ?1
 COMMIT_GROUP = """INSERT INTO commits VALUES (?, ?, ?)
     ON CONFLICT DO UPDATE SET next = max(next, excluded.next)"""
 Task = Callable[[sqlite3.Connection], object]
+
+
+class Append(NamedTuple):
+    """Events on their way to the writer, which encodes them."""
+
+    prepare: Callable[[], batches.Prepared]
 
 
 def open_log(url: str, partitions: int) -> SqliteLog:
@@ -82,7 +89,10 @@ class SqliteLog:
 
     def append(self, events: Sequence[AnyEvent], *, checked: bool = False) -> Future[list[Position]]:
         """See ``EventLog``. Callers that append without end should wait for earlier futures: the queue has no bound."""
-        return self._writer.submit(batches.Append(events, checked), len(events))
+        return self._writer.submit(Append(lambda: batches.prepare(events, self.partitions, checked=checked)), len(events))
+
+    def append_packed(self, events: Sequence[Packed]) -> Future[list[Position]]:
+        return self._writer.submit(Append(lambda: batches.prepare_packed(events, self.partitions)), len(events))
 
     def read(self, partition: int, start: int, limit: int) -> list[Record]:
         if not 0 <= partition < self.partitions:
@@ -227,11 +237,11 @@ class SqliteLog:
         ready: list[tuple[Job, batches.Prepared]] = []
         tasks: list[Job] = []
         for job in jobs:
-            if callable(job.work):
+            if not isinstance(job.work, Append):
                 tasks.append(job)
                 continue
             try:
-                ready.append((job, batches.prepare(job.work.events, self.partitions, checked=job.work.checked)))
+                ready.append((job, job.work.prepare()))
             except InputError as error:
                 job.future.set_exception(error)
         try:
