@@ -45,4 +45,5 @@ $(VENV)/ready: $(VENV)/bin/python pyproject.toml constraints.txt
 $(VENV)/test-ready: $(VENV)/bin/python pyproject.toml constraints.txt
 	@echo "── installing tastemaker with what its tests need"
 	@$(RUN)pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test,docs]'
+	@$(RUN)python tests/servers.py
 	@touch $@ $(VENV)/ready

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import world
-from servers import Api, api
+from api import Api, api
 from tastemaker.config import Config, Connect, Serving
 from tastemaker.storage import Storage, connect
 

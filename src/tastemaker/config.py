@@ -32,13 +32,25 @@ class Connect(Section, frozen=True):
     """Where bytes live. Change the URLs and the same code runs on servers."""
 
     home: Annotated[str, Meta(description="Folder of the embedded stores; `{home}` in a URL stands for it.")] = ".tastemaker"
-    log: Annotated[str, Meta(description="Event log: sqlite:///FILE.")] = "sqlite:///{home}/log.db"
-    kv: Annotated[str, Meta(description="Online store: lmdb:///FOLDER.")] = "lmdb:///{home}/kv"
-    lake: Annotated[str, Meta(description="Data lake of Delta tables: file:///FOLDER.")] = "file:///{home}/lake"
-    tables: Annotated[str, Meta(description="Tables of items, users, models, runs: sqlite:///FILE.")] = (
-        "sqlite:///{home}/tables.db"
+    log: Annotated[str, Meta(description="Event log: sqlite:///FILE, kafka://HOST:PORT/TOPIC or postgresql://.")] = (
+        "sqlite:///{home}/log.db"
     )
-    models: Annotated[str, Meta(description="Folder of the model artifacts.")] = "{home}/models"
+    kv: Annotated[
+        str,
+        Meta(
+            description="Online store: lmdb:///FOLDER, redis://, rediss://, redis+cluster://, redis+sentinel:// or postgresql://."
+        ),
+    ] = "lmdb:///{home}/kv"
+    kv_durable: Annotated[
+        str, Meta(description="Durable store behind `kv`, read where the cache knows nothing or is away; empty: none.")
+    ] = ""
+    lake: Annotated[str, Meta(description="Data lake of Delta tables: file:///FOLDER or s3://BUCKET/PREFIX.")] = (
+        "file:///{home}/lake"
+    )
+    tables: Annotated[
+        str, Meta(description="Tables of items, users, models, runs: sqlite:///FILE, postgresql+psycopg:// or mysql+pymysql://.")
+    ] = "sqlite:///{home}/tables.db"
+    models: Annotated[str, Meta(description="Model artifacts: a folder, or s3://BUCKET/PREFIX.")] = "{home}/models"
 
 
 class Log(Section, frozen=True):
@@ -140,6 +152,19 @@ class Streaming(Section, frozen=True):
     trending_hours: Annotated[float, Meta(gt=0, description="Half-life of the trending counters, in hours.")] = 24.0
 
 
+class Patience(Section, frozen=True):
+    """How long servers are waited for, and what happens when they stay away."""
+
+    connect_ms: Annotated[float, Meta(gt=0, description="Longest wait for a connection to a server.")] = 1000.0
+    timeout_ms: Annotated[float, Meta(gt=0, description="Longest wait for a server's answer.")] = 1000.0
+    tries: Annotated[int, Meta(ge=1, le=20, description="Times that work beside requests is tried, with pauses that grow.")] = 3
+    failures: Annotated[int, Meta(ge=1, description="Failures in a row after which a server is left alone for a while.")] = 3
+    pause_ms: Annotated[float, Meta(gt=0, description="How long it is left alone before it is tried again.")] = 1000.0
+    spool_mb: Annotated[
+        float, Meta(ge=0, description="Events kept on the local disk while the log is away, in megabytes; 0: none.")
+    ] = 256.0
+
+
 class Schedule(Section, frozen=True):
     """When `tastemaker up` runs the pipelines. 0 switches one off."""
 
@@ -161,6 +186,7 @@ class Config(Section, frozen=True):
     serving: Serving = Serving()
     streaming: Streaming = Streaming()
     schedule: Schedule = Schedule()
+    patience: Patience = Patience()
     models: Annotated[dict[str, dict[str, Any]], Meta(description="Hyper-parameters by model kind.")] = field(
         default_factory=dict
     )

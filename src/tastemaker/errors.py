@@ -9,6 +9,7 @@
     ├── NotFound           a user, item, model, run or data set that does not exist
     ├── Conflict           two writers, or a state that does not allow the change
     └── StorageError       a store that is full, locked, damaged or away
+        └── Unavailable    a server that does not answer: the same call may succeed later
 
 A message names the thing, its value and the remedy. Errors are caught at the edges only: a request, a poll, a step, a command.
 """
@@ -61,6 +62,10 @@ class Conflict(TastemakerError):
 
 class StorageError(TastemakerError):
     """A store cannot do what was asked of it."""
+
+
+class Unavailable(StorageError):
+    """A server is away, too slow, or left alone for a moment after it failed."""
 
 
 def did_you_mean(wrong: str, known: Iterable[str]) -> str:

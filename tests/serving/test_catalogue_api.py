@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import pytest
 
-from servers import Api, api, eventually, logged
+from api import Api, api, eventually, logged
 from tastemaker.config import Config
 from tastemaker.domain import Erase, ItemChange, UserChange
 from tastemaker.registry import live

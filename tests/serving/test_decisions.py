@@ -7,7 +7,7 @@ import time
 
 from msgspec.structs import replace
 
-from servers import api, decisions
+from api import api, decisions
 from tastemaker.config import Config
 from tastemaker.domain import Decision
 from tastemaker.registry import live

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit
 
-from servers import Api, browser
+from api import Api, browser
 
 
 def test_the_page_shows_the_routes_and_loads_nothing_from_elsewhere(bare: Api) -> None:

@@ -10,7 +10,7 @@ import httpx
 import pytest
 from msgspec.structs import replace
 
-from servers import Api, api, logged
+from api import Api, api, logged
 from tastemaker.config import Config
 from tastemaker.domain import Interaction, ItemChange, UserChange, View
 from tastemaker.storage import Storage, connect

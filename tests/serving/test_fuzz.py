@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from schemathesis.core.result import Ok
 
-from servers import Api, api
+from api import Api, api
 from tastemaker.config import Config
 from tastemaker.storage import Storage
 

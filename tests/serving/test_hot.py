@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 import world
-from servers import Api, api
+from api import Api, api
 from tastemaker.storage import connect
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from servers import Api, api, eventually
+from api import Api, api, eventually
 from tastemaker.config import Config, Streaming
 from tastemaker.domain import Interaction, ItemChange
 from tastemaker.registry import live

@@ -10,7 +10,7 @@ from typing import Any
 import jsonschema_rs
 import pytest
 
-from servers import Api
+from api import Api
 
 METHODS = {"get", "put", "post", "delete", "patch"}
 

@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 import world
-from servers import Api, api, eventually
+from api import Api, api, eventually
 from tastemaker.config import Config, Streaming
 from tastemaker.domain import Interaction
 from tastemaker.registry import live

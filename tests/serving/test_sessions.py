@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 import world
-from servers import Api, api, decisions, logged
+from api import Api, api, decisions, logged
 from tastemaker.config import Config
 from tastemaker.domain import Interaction
 from tastemaker.storage import Storage, keys

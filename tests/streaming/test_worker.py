@@ -7,7 +7,7 @@ import time
 import pytest
 from msgspec.structs import replace
 
-from servers import eventually
+from api import eventually
 from tastemaker.config import Config, Streaming
 from tastemaker.domain import Erase, Interaction, ItemChange, UserChange
 from tastemaker.errors import StorageError

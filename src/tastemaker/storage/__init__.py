@@ -28,8 +28,12 @@ if TYPE_CHECKING:
     from tastemaker.storage.log import EventLog
     from tastemaker.storage.tables import Tables
 
-LAKES = {"file": "tastemaker.storage.lake:open_lake"}
-TABLES = {"sqlite": "tastemaker.storage.tables:open_tables"}
+LAKES = dict.fromkeys(("file", "s3"), "tastemaker.storage.lake:open_lake")
+TABLES = dict.fromkeys(
+    ("sqlite", "postgresql", "postgresql+psycopg", "mysql", "mysql+pymysql", "mariadb+pymysql"),
+    "tastemaker.storage.tables:open_tables",
+)
+EXTRAS = {"postgresql": "postgres", "mariadb": "mysql", "rediss": "redis"}  # scheme -> extra, where they differ
 
 
 class Storage:
@@ -40,23 +44,27 @@ class Storage:
 
     @cached_property
     def log(self) -> EventLog:
-        opener: Callable[[str, int], EventLog] = resolve(self.config.url("log"), log.SCHEMES, "connect.log")
-        return opener(self.config.url("log"), self.config.log.partitions)
+        opened: EventLog = self._open("log", log.SCHEMES, self.config.log.partitions)
+        return opened
 
     @cached_property
     def kv(self) -> KeyValue:
-        opener: Callable[[str], KeyValue] = resolve(self.config.url("kv"), kv.SCHEMES, "connect.kv")
-        return opener(self.config.url("kv"))
+        opened: KeyValue = self._open("kv", kv.SCHEMES)
+        return opened
 
     @cached_property
     def lake(self) -> Lake:
-        opener: Callable[[str], Lake] = resolve(self.config.url("lake"), LAKES, "connect.lake")
-        return opener(self.config.url("lake"))
+        opened: Lake = self._open("lake", LAKES)
+        return opened
 
     @cached_property
     def tables(self) -> Tables:
-        opener: Callable[[str], Tables] = resolve(self.config.url("tables"), TABLES, "connect.tables")
-        return opener(self.config.url("tables"))
+        opened: Tables = self._open("tables", TABLES)
+        return opened
+
+    def _open(self, name: str, schemes: Mapping[str, str], *more: object) -> Any:
+        url = self.config.url(name)
+        return resolve(url, schemes, f"connect.{name}")(url, *more, self.config.patience)
 
     def close(self) -> None:
         for name in ("log", "kv", "lake", "tables"):
@@ -86,5 +94,15 @@ def resolve(url: str, schemes: Mapping[str, str], key: str) -> Callable[..., Any
     except ModuleNotFoundError as error:
         if error.name and error.name.startswith("tastemaker"):
             raise
-        raise MissingExtra(scheme, f"{key} = {hide(url)!r}") from error
+        raise MissingExtra(extra_of(scheme), f"{key} = {hide(url)!r}") from error
     return opener
+
+
+def extra_of(scheme: str) -> str:
+    """The extra that brings an adapter's package.
+
+    >>> extra_of("rediss+cluster"), extra_of("postgresql+psycopg"), extra_of("kafka")
+    ('redis', 'postgres', 'kafka')
+    """
+    server = scheme.partition("+")[0]
+    return EXTRAS.get(server, server)

@@ -19,6 +19,7 @@ import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 
+from tastemaker.config import Patience
 from tastemaker.errors import ConfigError, Conflict, InputError, NotFound, StorageError
 from tastemaker.storage.columns import SCHEMAS
 
@@ -27,7 +28,7 @@ TRIES = 20
 T = TypeVar("T")
 
 
-def open_lake(url: str) -> Lake:
+def open_lake(url: str, patience: Patience | None = None) -> Lake:  # noqa: ARG001 - a folder needs no patience
     """Opens ``file:///relative/folder`` (four slashes: absolute), and creates it when there is none."""
     name = url.removeprefix("file:///")
     if name in ("", url):

@@ -15,16 +15,32 @@ from tastemaker.storage import keys
 
 
 class KeyValue(Protocol):
-    """Get and put. Thread safe; one ``get`` or ``put`` is atomic: others see all of it or nothing."""
+    """Get and put. Thread safe; one ``get`` or ``put`` is atomic: others see all of it or nothing.
+
+    A store that is spread over several servers keeps this for the keys of one user, see its adapter. Stores on a server raise
+    ``Unavailable`` when it is away.
+    """
+
+    immediate: bool
+    """Whether ``get`` takes microseconds, so that an event loop may call it; else it must ``await fetch``."""
 
     def get(self, keys: Sequence[str]) -> list[bytes | None]:
         """The values, None where there is none or its time is over, all from one moment."""
 
+    async def fetch(self, keys: Sequence[str]) -> list[bytes | None]:
+        """``get`` for an event loop, which goes on meanwhile. Calls of the same turn of the loop share one round trip."""
+
     def put(self, items: Mapping[str, bytes], ttl: float | None = None) -> None:
         """Writes all in one step; after ``ttl`` seconds they are gone."""
 
+    def fill(self, items: Mapping[str, bytes]) -> None:
+        """Writes many values fast, not in one step: for what nobody reads before a pointer leads there."""
+
     def delete(self, keys: Sequence[str]) -> None:
         """Removes the keys that are there."""
+
+    def drop(self, prefix: str) -> int:
+        """Removes everything under a prefix, not in one step; returns how many values there were."""
 
     def scan(self, prefix: str) -> Iterator[tuple[str, bytes]]:
         """Keys and values under a prefix, in order of the key (bytewise)."""
@@ -32,7 +48,15 @@ class KeyValue(Protocol):
     def close(self) -> None: ...
 
 
-SCHEMES = {"lmdb": "tastemaker.storage.kv.lmdb:open_kv"}
+SCHEMES = {
+    "lmdb": "tastemaker.storage.kv.lmdb:open_kv",
+    "redis": "tastemaker.storage.kv.redis:open_kv",
+    "rediss": "tastemaker.storage.kv.redis:open_kv",
+    "redis+cluster": "tastemaker.storage.kv.redis:open_kv",
+    "rediss+cluster": "tastemaker.storage.kv.redis:open_kv",
+    "redis+sentinel": "tastemaker.storage.kv.redis:open_kv",
+    "postgresql": "tastemaker.storage.kv.postgresql:open_kv",
+}
 
 
 def consumer_of(kv: KeyValue) -> str:

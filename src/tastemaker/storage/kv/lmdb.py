@@ -15,11 +15,12 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from hashlib import blake2b
-from itertools import groupby
+from itertools import groupby, islice
 from pathlib import Path
 
 import lmdb
 
+from tastemaker.config import Patience
 from tastemaker.errors import ConfigError, InputError, StorageError
 from tastemaker.storage.kv.environment import Environment, Reader, borrow, give_back
 
@@ -31,7 +32,7 @@ PURGE = 256  # expired entries that a put removes at most
 CHUNK = 512  # entries that a scan reads at a time
 
 
-def open_kv(url: str) -> LmdbKeyValue:
+def open_kv(url: str, patience: Patience | None = None) -> LmdbKeyValue:  # noqa: ARG001 - a file needs no patience
     """Opens ``lmdb:///relative/folder`` (four slashes: absolute), and creates it when there is none."""
     name = url.removeprefix("lmdb:///")
     if name in ("", url):
@@ -41,6 +42,8 @@ def open_kv(url: str) -> LmdbKeyValue:
 
 class LmdbKeyValue:
     """A ``KeyValue``."""
+
+    immediate = True
 
     def __init__(self, environment: Environment) -> None:
         self._environment: Environment | None = environment
@@ -88,6 +91,12 @@ class LmdbKeyValue:
         environment, reader = self._open()
         return environment.read(reader, lambda transaction: [(name, transaction.get(name)) for name in names])
 
+    async def fetch(self, keys: Sequence[str]) -> list[bytes | None]:
+        return self.get(keys)
+
+    def fill(self, items: Mapping[str, bytes]) -> None:
+        self.put(items)  # one transaction is the fastest way, too
+
     def put(self, items: Mapping[str, bytes], ttl: float | None = None) -> None:
         environment, _ = self._open()
         if ttl is not None and not ttl > 0:
@@ -116,6 +125,13 @@ class LmdbKeyValue:
 
         if names:
             environment.write(change)
+
+    def drop(self, prefix: str) -> int:
+        count = 0
+        for keys in batched((key for key, _ in self.scan(prefix)), CHUNK):
+            self.delete(keys)
+            count += len(keys)
+        return count
 
     def scan(self, prefix: str) -> Iterator[tuple[str, bytes]]:
         """See ``KeyValue``. Reads in chunks, each from one moment: what is written meanwhile may show or not."""
@@ -156,6 +172,12 @@ class LmdbKeyValue:
         environment, self._environment = self._environment, None
         if environment is not None:
             give_back(environment)
+
+
+def batched(keys: Iterator[str], size: int) -> Iterator[list[str]]:
+    """Keys in lists of at most ``size``."""
+    while part := list(islice(keys, size)):
+        yield part
 
 
 def milliseconds() -> int:

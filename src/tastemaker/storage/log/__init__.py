@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import NamedTuple, Protocol
 
+from tastemaker.config import Patience
 from tastemaker.domain import AnyEvent, Record
 
 Position = tuple[int, int]
@@ -26,29 +27,44 @@ class Packed(NamedTuple):
 
 
 class Subscription(Protocol):
-    """A consumer group's place in the log. One thread uses it."""
+    """A member of a consumer group and its place in the log. One thread uses it.
+
+    The partitions are spread over the members; when one comes or goes, partitions move during a ``poll``. Whoever loses one
+    in peace is asked first (``leaving``), and should write what it holds and ``commit``. Whoever was silent for too long loses
+    them without being asked, which ``holds`` tells.
+    """
+
+    partitions: tuple[int, ...]
+    """What this member reads now, in order. It may change during ``poll`` only."""
 
     def poll(self, limit: int, timeout: float) -> list[Record]:
-        """The next records, at most ``limit``, in order within each partition; waits up to ``timeout`` seconds for one."""
+        """The next records, at most ``limit``, in order within each partition; waits up to ``timeout`` seconds for one.
+
+        Empty only if there is nothing behind this member's place, also with a timeout of 0.
+        """
+
+    def holds(self) -> bool:
+        """Whether the partitions are surely still this member's. Ask right before writing what was made of their records."""
 
     def commit(self) -> None:
         """Everything polled so far is done: after a restart the group goes on behind it."""
 
     def lag(self) -> int:
-        """Records that were not polled yet."""
+        """Records of its partitions that were not polled yet."""
 
     def close(self) -> None: ...
 
 
 class EventLog(Protocol):
-    """Where events are kept. Thread safe."""
+    """Where events are kept. Thread safe. A log on a server raises ``Unavailable`` when it is away."""
 
     partitions: int
 
     def append(self, events: Sequence[AnyEvent], *, checked: bool = False) -> Future[list[Position]]:
-        """Appends all or none; the future is done when they are durable, and fails with ``StorageError`` if they never will be.
+        """Appends events; the future is done when all are durable, with their positions, and fails with ``StorageError`` if not.
 
-        Events of one call keep their order within their partitions. Appends under way together share one commit. ``checked``
+        A file takes all or none. A server that fails in between may have kept some: send them again, their ids tell. Events of
+        one call keep their order within their partitions. Appends under way together share one commit. ``checked``
         events came out of a decoder or were checked field by field; others are read again before they are written, so that
         nothing enters the log that cannot be read.
         """
@@ -62,16 +78,30 @@ class EventLog(Protocol):
     def ends(self) -> list[int]:
         """The next offset of each partition."""
 
-    def subscribe(self, group: str) -> Subscription:
-        """Joins a group, behind its last commit, or at the beginning."""
+    def starts(self) -> list[int]:
+        """The first offset of each partition that is still there; 0 unless old records were removed by a time limit."""
+
+    def subscribe(self, group: str, *, leaving: Leaving | None = None, alone: bool = False) -> Subscription:
+        """Joins a group, behind its last commit, or at the beginning. Returns when the member has its partitions.
+
+        ``alone`` takes all partitions without asking other members: for whoever can bear to read what another one reads, too.
+        """
 
     def committed(self, group: str) -> list[int]:
         """The next offset of each partition that the group has not done."""
 
-    def erase(self, user: str) -> int:
-        """Overwrites every event of a user; offsets stay. Returns how many there were.
+    def commit(self, group: str, positions: Mapping[int, int]) -> None:
+        """Sets next offsets of a group that nobody is a member of just now, or of which the caller is ``alone``.
 
-        The order to forget (``Erase``) stays, so that consumers that are behind, and every later rebuild, obey it too.
+        Never takes one back. Returns when it is durable.
+        """
+
+    def erase(self, user: str) -> int:
+        """Removes every event of a user for good; the positions of all others stay. Returns how many there were.
+
+        Nobody is handed one of them from now on, in this process or another; a log whose server cannot overwrite has removed
+        them from its disks some time later (see the adapter). The order to forget (``Erase``) stays, so that consumers that
+        are behind, and every later rebuild, obey it too.
         """
 
     def flush(self) -> None:
@@ -80,8 +110,15 @@ class EventLog(Protocol):
     def close(self) -> None: ...
 
 
-SCHEMES = {"sqlite": "tastemaker.storage.log.sqlite:open_log"}
-Opener = Callable[[str, int], EventLog]
+Leaving = Callable[[Sequence[int]], None]
+"""Called with partitions that are about to move to another member."""
+
+SCHEMES = {
+    "sqlite": "tastemaker.storage.log.sqlite:open_log",
+    "postgresql": "tastemaker.storage.log.postgresql:open_log",
+    "kafka": "tastemaker.storage.log.kafka:open_log",
+}
+Opener = Callable[[str, int, Patience], EventLog]
 
 
 def partition_of(key: str, partitions: int) -> int:

@@ -17,9 +17,10 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from tastemaker.config import Patience
 from tastemaker.domain import AnyEvent, Record
 from tastemaker.errors import ConfigError, InputError, StorageError
-from tastemaker.storage.log import Packed, Position, batches, partition_of
+from tastemaker.storage.log import Leaving, Packed, Position, batches, partition_of
 from tastemaker.storage.log.group_commit import GroupCommit, Job
 from tastemaker.storage.log.sqlite_file import connect, failure, set_journal
 from tastemaker.storage.log.subscription import PollingSubscription
@@ -45,7 +46,7 @@ class Append(NamedTuple):
     prepare: Callable[[], batches.Prepared]
 
 
-def open_log(url: str, partitions: int) -> SqliteLog:
+def open_log(url: str, partitions: int, patience: Patience | None = None) -> SqliteLog:  # noqa: ARG001 - a file needs no patience
     """Opens ``sqlite:///relative/path.db`` (four slashes: absolute), and creates it with its folder when there is none.
 
     Raises ``ConfigError`` when the file was made with another number of partitions.
@@ -131,7 +132,10 @@ class SqliteLog:
             found = [connection.execute(END, (partition,)).fetchone() for partition in range(self.partitions)]
         return [row[0] if row else 0 for row in found]
 
-    def subscribe(self, group: str) -> PollingSubscription:
+    def starts(self) -> list[int]:
+        return [0] * self.partitions
+
+    def subscribe(self, group: str, *, leaving: Leaving | None = None, alone: bool = False) -> PollingSubscription:  # noqa: ARG002 - whoever reads a file reads all of it
         return PollingSubscription(self, group)
 
     def committed(self, group: str) -> list[int]:

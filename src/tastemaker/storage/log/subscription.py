@@ -41,6 +41,7 @@ class PollingSubscription:
 
     def __init__(self, log: Source, group: str) -> None:
         self._log, self._group = log, group
+        self.partitions = tuple(range(log.partitions))
         self._done = log.committed(group)
         self._next = list(self._done)
         self._seen: dict[int, tuple[bytes, list[AnyEvent | None]]] = {}
@@ -83,6 +84,9 @@ class PollingSubscription:
         ends = self._log.ends()
         turns = [(self._turn + step) % count for step in range(count)]
         return [partition for partition in turns if ends[partition] > self._next[partition]]
+
+    def holds(self) -> bool:
+        return True  # a file's only member of its group
 
     def commit(self) -> None:
         moved = {partition: offset for partition, offset in enumerate(self._next) if offset > self._done[partition]}

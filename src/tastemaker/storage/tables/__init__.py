@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from sqlalchemy import Engine, inspect, text
 
+from tastemaker.config import Patience
 from tastemaker.storage.tables import dialect, schema
 from tastemaker.storage.tables.access import ApiKey, Keys
 from tastemaker.storage.tables.catalogue import Items, User, Users
@@ -37,9 +38,9 @@ class Tables:
         self.engine.dispose()
 
 
-def open_tables(url: str) -> Tables:
+def open_tables(url: str, patience: Patience | None = None) -> Tables:
     """Opens ``sqlite:///relative/path.db`` (four slashes: absolute) and brings its tables up to date."""
-    engine = dialect.connect(url)
+    engine = dialect.connect(url, patience or Patience())
     try:
         if not up_to_date(engine):
             # Processes that start together wait here for each other; the later ones find nothing left to do.

@@ -20,7 +20,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 from sqlalchemy.pool import ConnectionPoolEntry
 from sqlalchemy.sql.dml import Insert
 
-from tastemaker.config import hide
+from tastemaker.config import Patience, hide
 from tastemaker.errors import ConfigError, StorageError
 from tastemaker.storage.tables.schema import stamps
 
@@ -28,7 +28,7 @@ BUSY_SECONDS = 30.0
 IN = 500  # keys of one IN list; old SQLite takes 999 variables
 
 
-def connect(text: str) -> Engine:
+def connect(text: str, patience: Patience) -> Engine:
     """An engine for a URL; makes the folder of an SQLite file."""
     try:
         url = make_url(text)
