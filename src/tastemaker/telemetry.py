@@ -33,6 +33,7 @@ FRESHNESS = Histogram(
 LIVE = Gauge("tastemaker_live_model", "1 for the live model.", ["version", "kind"], registry=REGISTRY)
 LIVE_AGE = Gauge("tastemaker_live_model_age_seconds", "Age of the live model.", registry=REGISTRY)
 QUALITY = Gauge("tastemaker_quality", "Online metrics of the last monitored interval.", ["metric", "model"], registry=REGISTRY)
+DEAD_LETTERS = Counter("tastemaker_dead_letters", "Records that the nearline worker could not apply.", registry=REGISTRY)
 QUARANTINED = Counter("tastemaker_quarantined", "Events that were refused, by reason.", ["reason"], registry=REGISTRY)
 
 

@@ -44,7 +44,9 @@ def trending(kv: KeyValue) -> list[tuple[str, float]]:
 
 
 def begun(kv: KeyValue, hours: float = 24.0) -> Counters:
-    return Counters.read(kv, PARTITIONS, hours)
+    counters = Counters(PARTITIONS, hours)
+    counters.own(kv, range(PARTITIONS))
+    return counters
 
 
 records = st.lists(
@@ -148,3 +150,23 @@ def test_counters_that_could_not_be_written_are_written_the_next_time(tmp_path_f
         assert trending(storage.kv) == []
         counters.write(storage.kv, NOW)
         assert trending(storage.kv) == [("a", 1.0)]
+
+
+def test_two_workers_share_the_partitions_and_the_owner_of_the_first_merges_what_both_wrote(kv: KeyValue) -> None:
+    emptied(kv)
+    first, second = Counters(PARTITIONS, 24.0), Counters(PARTITIONS, 24.0)
+    first.own(kv, [0])
+    second.own(kv, [1, 2])
+    first.add([Record(0, 0, click("a"))], REWARDS)
+    second.add([Record(1, 0, click("b")), Record(2, 0, click("b"))], REWARDS)
+    second.write(kv, NOW)
+    assert trending(kv) == [], "the list is not its business"
+    first.write(kv, NOW)
+    assert trending(kv) == [("b", 2.0), ("a", 1.0)]
+    second.write(kv, NOW + 1)
+    assert second.best == first.best, "but it shows it"
+    second.own(kv, [1])
+    first.own(kv, [0, 2])
+    first.add([Record(2, 0, click("b")), Record(2, 1, click("b"))], REWARDS)
+    first.write(kv, NOW)
+    assert trending(kv) == [("b", 3.0), ("a", 1.0)], "a partition moves with its counters, and what comes again counts once"

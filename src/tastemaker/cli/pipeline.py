@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import threading
 from datetime import UTC, datetime
 
 import click
@@ -15,15 +18,21 @@ from tastemaker.errors import NotFound
 
 
 @click.command()
-@click.argument("name")
+@click.argument("name", required=False)
+@click.option("--schedule", is_flag=True, help="Run every pipeline when it is due (see [schedule]), until Ctrl-C.")
 @click.option("--fresh", is_flag=True, help="Begin anew, also when the last run did not come to its end.")
 @click.option("--quiet", is_flag=True, help="No progress bars.")
 @click.pass_context
-def run(context: click.Context, name: str, fresh: bool, quiet: bool) -> None:
+def run(context: click.Context, name: str | None, schedule: bool, fresh: bool, quiet: bool) -> None:
     """Run a pipeline: daily or hourly.
 
     A run that was interrupted goes on with the step where it stopped.
     """
+    if (name is None) != schedule:
+        raise click.UsageError("name a pipeline, daily or hourly, or say --schedule")
+    if name is None:
+        keep_time(context)
+        return
     from tastemaker.pipelines.catalog import pipeline
     from tastemaker.pipelines.local import run_pipeline
 
@@ -33,6 +42,22 @@ def run(context: click.Context, name: str, fresh: bool, quiet: bool) -> None:
             done = run_pipeline(storage, config, chosen, fresh=fresh, watch=watch)
         if not quiet:
             show(done)
+
+
+def keep_time(context: click.Context) -> None:
+    """Runs pipelines when they are due, each in a process of its own."""
+    from tastemaker.pipelines.schedule import Schedule
+
+    file = context.find_root().obj
+    with opened(context) as (storage, config):
+        timer = Schedule(storage, config, os.environ if file is None else {**os.environ, "TASTEMAKER_CONFIG": file})
+        ended = threading.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: ended.set())
+        timer.start()
+        console.print("[bold]tastemaker[/] runs pipelines when they are due   Ctrl-C ends", soft_wrap=True)
+        ended.wait()
+        timer.stop()
 
 
 @click.command()

@@ -33,14 +33,11 @@ def platform(storage: Storage, config: Config, *, schedule: bool = True, file: s
     worker = Worker(storage, config)
     timer = Schedule(storage, config, os.environ if file is None else {**os.environ, "TASTEMAKER_CONFIG": file})
 
-    def nearline() -> dict[str, object]:
-        return {"lag": worker.subscription.lag(), "failure": str(worker.failure) if worker.failure else None}
-
     worker.start()
     if schedule:
         timer.start()
     try:
-        yield create_app(storage, config, nearline), worker
+        yield create_app(storage, config, worker.condition), worker
     finally:
         if schedule:
             timer.stop()

@@ -2,20 +2,25 @@
 
 Batch by batch, each table gets one commit that carries, for each partition, the batch's last offset as an application
 transaction. Whoever comes again with records at or below it (after a crash between two tables, or before the log learnt how
-far we came) finds them there and leaves them out. So the archive may be interrupted and repeated at any point.
+far we came) finds them there and leaves them out. So the archive may be interrupted and repeated at any point, and several
+processes may archive at once: who was slower looks where the lake stands, and goes on from there.
 """
 
 from __future__ import annotations
 
+import random
+import time
 from collections.abc import Callable, Sequence
 from operator import attrgetter
 
 from tastemaker.domain import Event, Record
+from tastemaker.errors import Conflict
 from tastemaker.storage.columns import table_name, to_table
 from tastemaker.storage.lake import Lake
 from tastemaker.storage.log import EventLog
 
 GROUP = "archive"
+TRIES = 8
 
 
 def archive(
@@ -25,10 +30,25 @@ def archive(
 
     ``progress`` is told (records done, records to do) after each batch. Returns the rows written by table.
     """
-    subscription = log.subscribe(GROUP)
+    rows: dict[str, int] = {}
+    for attempt in range(TRIES):
+        try:
+            archive_once(log, lake, rows, limit, progress)
+            return rows
+        except Conflict:
+            if attempt == TRIES - 1:
+                raise
+            time.sleep(random.uniform(0, 0.1 * 2**attempt))
+    raise AssertionError("the last attempt returns or raises")
+
+
+def archive_once(
+    log: EventLog, lake: Lake, rows: dict[str, int], limit: int, progress: Callable[[int, int], None] | None
+) -> None:
+    """One pass; adds the rows that it wrote to ``rows``. Raises ``Conflict`` when another archive was faster."""
+    subscription = log.subscribe(GROUP, alone=True)
     try:
         total, done = subscription.lag(), 0
-        rows: dict[str, int] = {}
         while records := subscription.poll(limit, 0):
             for name, count in write(lake, records).items():
                 rows[name] = rows.get(name, 0) + count
@@ -37,7 +57,6 @@ def archive(
             if progress:
                 progress(done, max(total, done))
         subscription.commit()  # past what was erased: polled, but not handed out
-        return rows
     finally:
         subscription.close()
 

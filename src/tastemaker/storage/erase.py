@@ -43,4 +43,5 @@ def erase(storage: Storage, user: str, versions: Sequence[str]) -> dict[str, int
         manifest[place] = sum(value is not None for value in storage.kv.get(names))
         storage.kv.delete(names)
     manifest["tables.users"] = storage.tables.users.delete(user)
+    manifest["tables.dead_letters"] = storage.tables.dead_letters.erase(user)
     return manifest

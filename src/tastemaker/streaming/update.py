@@ -8,7 +8,7 @@ the same bytes in whatever engine and in however many batches they arrive.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from tastemaker.config import Config
@@ -32,12 +32,20 @@ class Applied:
 
 
 def update(
-    records: Sequence[Record], kv: KeyValue, config: Config, shelf: Shelf, version: str = "", *, refresh: bool = True
+    records: Sequence[Record],
+    kv: KeyValue,
+    config: Config,
+    shelf: Shelf,
+    version: str = "",
+    *,
+    refresh: bool = True,
+    guard: Callable[[], None] = lambda: None,
 ) -> Applied:
     """Applies records to the online store; those applied before change nothing.
 
     ``shelf`` and ``version`` are the live ones. Without ``refresh`` (catching up) no slates are made: the next request
-    composes for itself, since it finds a state newer than the slate.
+    composes for itself, since it finds a state newer than the slate. ``guard`` is called right before anything is written,
+    and raises where that is not ours to do any more.
     """
     by_user = group(records)
     users = list(by_user)
@@ -62,6 +70,7 @@ def update(
             writes[keys.slate(version, user)], writes[keys.whole(version, user)] = fresh_slate(after, config, shelf, version)
             slates += 1
         writes[keys.state(user)], writes[keys.mark(user)] = states.pack(after), states.mark(after)
+    guard()
     if gone:
         kv.delete(gone)
     if writes:

@@ -1,8 +1,12 @@
-"""The embedded worker: poll, update, commit.
+"""The nearline worker: poll, update, commit.
 
-One thread owns all partitions of an embedded log. States and slates are written with every batch. The item counters are
-kept in memory and written on a timer; the group commits only what they cover, so after a crash some records come again:
-states ignore them by their own offset, counters by the offset written with them.
+One thread is a member of the group that fills the online store, and owns some of the log's partitions, in ``tastemaker up``
+all of them. States and slates are written with every batch. The item counters are kept in memory and written on a timer;
+the group commits only what they cover, so after a crash some records come again: states ignore them by their own offset,
+counters by the offset written with them.
+
+A partition that moves to another worker is flushed and committed first. A worker that was silent for so long that others
+may have taken its partitions (``Subscription.holds``) writes nothing more of them, and joins anew.
 """
 
 from __future__ import annotations
@@ -14,33 +18,38 @@ from collections.abc import Callable, Sequence
 from tastemaker import telemetry
 from tastemaker.config import Config
 from tastemaker.domain import Erase, Interaction, ItemChange, Record, UserChange
-from tastemaker.registry.live import Bundle, load
+from tastemaker.errors import Conflict, StorageError
+from tastemaker.registry.live import Bundle, load, restore
 from tastemaker.slates.catalogue import Catalogue
 from tastemaker.slates.sources import Shelf
 from tastemaker.storage import Storage, keys
-from tastemaker.storage.kv import consumer_of
-from tastemaker.storage.log import lag_of
+from tastemaker.storage.kv import consumer_of, group_of
+from tastemaker.storage.log import Subscription, lag_of
 from tastemaker.streaming.counters import Counters
-from tastemaker.streaming.update import update
+from tastemaker.streaming.poison import apart
+from tastemaker.streaming.update import Applied, update
 
 FLUSH = 1.0  # seconds between writes of the counters
 AGAIN = 1.0  # seconds until a failed batch is tried again
 
 
 class Worker:
-    """The nearline plane of one process. Use ``start`` and ``stop``, or call ``step`` yourself."""
+    """A worker of the nearline plane. Use ``start`` and ``stop``, or call ``step`` yourself."""
 
     def __init__(self, storage: Storage, config: Config, clock: Callable[[], float] = time.time) -> None:
         self.storage, self.config, self.clock = storage, config, clock
-        self.group = consumer_of(storage.kv)
-        self.subscription = storage.log.subscribe(self.group)
-        self.counters = Counters.read(storage.kv, storage.log.partitions, config.streaming.trending_hours)
+        self.group = ""
+        self.subscription: Subscription | None = None
+        self.counters = Counters(1, config.streaming.trending_hours)
         self.bundle = Bundle()
         self.catalogue = Catalogue()
+        self.waiting: int | None = None  # records behind the last batch; unknown before the first look
         self.flushed = 0.0
         self.failure: BaseException | None = None
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
+
+    # ── one round ───────────────────────────────────────────────────────────────────────────────────────────────────
 
     def step(self, timeout: float = 0.0) -> int:
         """One round: applies what is there, at most ``streaming.batch`` records. Returns how many there were.
@@ -49,22 +58,42 @@ class Worker:
         """
         try:
             if self.failure is not None:
-                self._rejoin()
-            records = self.subscription.poll(self.config.streaming.batch, timeout)
+                self.leave()
+            subscription = self.subscription or self.join()
+            records = subscription.poll(self.config.streaming.batch, timeout)
+            self.counters.own(self.storage.kv, subscription.partitions)
+            self.waiting = subscription.lag() if records else 0
             if records:
-                self.apply(records)
+                self.apply(records, subscription)
             if self.clock() - self.flushed >= FLUSH:
-                self.flush()
+                self.flush(subscription)
         except Exception as error:
             self.failure = error
             raise
         self.failure = None
         return len(records)
 
-    def apply(self, records: Sequence[Record]) -> None:
+    def join(self) -> Subscription:
+        """Becomes a member of the group that fills the online store."""
+        self.group = consumer_of(self.storage.kv)
+        self.counters = Counters(self.storage.log.partitions, self.config.streaming.trending_hours)
+        restore(self.storage, int(self.clock() * 1000))
+        self.subscription = self.storage.log.subscribe(self.group, leaving=self.hand_over)
+        return self.subscription
+
+    def leave(self) -> None:
+        """Leaves the group; what was not committed comes again, here or elsewhere."""
+        subscription, self.subscription = self.subscription, None
+        if subscription is not None:
+            try:
+                subscription.close()
+            except StorageError as error:  # it is away, and will notice by itself that we left
+                telemetry.log.warning("nearline_left", error=str(error))
+
+    def apply(self, records: Sequence[Record], subscription: Subscription) -> None:
         self.change_tables(records)
         self.look_around()
-        lag = self.subscription.lag()
+        lag = self.waiting or 0
         shelf = Shelf(
             self.catalogue,
             self.bundle.model,
@@ -73,7 +102,19 @@ class Worker:
             self.config.serving.because,
         )
         calm = lag <= self.config.streaming.refresh_lag
-        done = update(records, self.storage.kv, self.config, shelf, self.bundle.version, refresh=calm)
+
+        def some(part: Sequence[Record]) -> Applied:
+            return update(
+                part,
+                self.storage.kv,
+                self.config,
+                shelf,
+                self.bundle.version,
+                refresh=calm,
+                guard=lambda: sure(subscription),
+            )
+
+        done = apart(records, some, lambda record, error: self.storage.tables.dead_letters.put(self.group, record, error))
         self.counters.add(records, self.config.rewards)
         telemetry.APPLIED.inc(done.records)
         telemetry.LAG.labels("nearline").set(lag)
@@ -98,8 +139,12 @@ class Worker:
             self.storage.tables.users.put(users)
 
     def look_around(self) -> None:
-        """Takes over a new live version or a changed catalogue."""
-        pointer, stamp = self.storage.kv.get([keys.LIVE, keys.CATALOG])
+        """Takes over a new live version or a changed catalogue, and notices an online store that was emptied."""
+        pointer, stamp, name = self.storage.kv.get([keys.LIVE, keys.CATALOG, keys.STORE])
+        if group_of(name) != self.group:
+            raise Conflict(
+                f"the online store is not the one that {self.group} fills: it was emptied or replaced; filling it anew"
+            )
         if pointer != self.bundle.pointer:
             self.bundle = load(self.config.model_folder, pointer)
         if int(stamp or 0) != self.catalogue.stamp or not self.catalogue.items:
@@ -107,51 +152,76 @@ class Worker:
             if fresh != self.catalogue.stamp:
                 self.catalogue = Catalogue.of(self.storage.tables.items.all(), fresh, self.storage.tables.items.deleted())
 
-    def flush(self) -> None:
+    def flush(self, subscription: Subscription) -> None:
         """Writes the counters, then tells the log how far everything is done."""
+        sure(subscription)
         self.counters.write(self.storage.kv, int(self.clock() * 1000))
-        self.subscription.commit()
+        subscription.commit()
         self.flushed = self.clock()
+
+    def hand_over(self, _partitions: Sequence[int]) -> None:
+        """Partitions are about to move to another worker: everything polled is applied, so it is written and committed."""
+        if self.subscription is not None and self.failure is None:
+            self.flush(self.subscription)
+
+    # ── rounds without end ──────────────────────────────────────────────────────────────────────────────────────────
 
     def drain(self) -> int:
         """Applies everything that is in the log now. Returns the number of records."""
         done = 0
         while count := self.step():
             done += count
-        self.flush()
+        if self.subscription is not None:
+            self.flush(self.subscription)
         return done
 
     def start(self) -> None:
-        self._thread = threading.Thread(target=self._run, name="tastemaker-nearline", daemon=True)
+        self._thread = threading.Thread(target=self.run, name="tastemaker-nearline", daemon=True)
         self._thread.start()
 
-    def _run(self) -> None:
+    def run(self) -> None:
+        """Rounds until ``end`` is called, in this thread."""
         wait = self.config.streaming.wait_ms / 1000
         while not self._stop.is_set():
             try:
                 self.step(wait)
             except Exception as error:  # the log keeps what was not committed: report, wait, try again
-                telemetry.log.error("nearline_failed", error=str(error), exc_info=True)
+                telemetry.log.error("nearline_failed", error=str(error), exc_info=not isinstance(error, StorageError | Conflict))
                 self._stop.wait(AGAIN)
-        if self.failure is None:  # else what was polled is not done: the next start reads it again
+        if self.failure is None and self.subscription is not None:  # else what was polled is not done: it is read again
             try:
-                self.flush()
+                self.flush(self.subscription)
             except Exception as error:
                 self.failure = error
                 telemetry.log.error("nearline_failed", error=str(error), exc_info=True)
 
-    def _rejoin(self) -> None:
-        self.subscription.close()
-        self.subscription = self.storage.log.subscribe(self.group)
-        self.counters = Counters.read(self.storage.kv, self.storage.log.partitions, self.config.streaming.trending_hours)
+    def end(self) -> None:
+        """Makes ``run`` return after the batch at hand."""
+        self._stop.set()
 
     def stop(self) -> None:
         """Finishes the batch at hand, writes the counters and leaves."""
-        self._stop.set()
+        self.end()
         if self._thread is not None:
             self._thread.join()
-        self.subscription.close()
+        self.leave()
+
+    def condition(self) -> dict[str, object]:
+        """How it fares, for a health check: records that wait, its partitions, and what went wrong last."""
+        failure = self.failure
+        return {
+            "lag": self.waiting,
+            "partitions": list(self.counters.parts),
+            "failure": str(failure) if failure is not None else None,
+        }
 
     def lag(self) -> int:
         """Records that are durable but not applied."""
-        return lag_of(self.storage.log.ends(), self.storage.log.committed(self.group))
+        log = self.storage.log
+        return lag_of(log.ends(), log.committed(self.group or consumer_of(self.storage.kv)))
+
+
+def sure(subscription: Subscription) -> None:
+    """Raises ``Conflict`` where another worker may own the partitions by now."""
+    if not subscription.holds():
+        raise Conflict("this worker was silent for so long that its partitions may be another's: what it made is thrown away")

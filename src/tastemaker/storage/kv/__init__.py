@@ -68,4 +68,13 @@ def consumer_of(kv: KeyValue) -> str:
     if name is None:
         name = uuid.uuid4().hex[:12].encode()
         kv.put({keys.STORE: name})
-    return f"nearline-{name.decode()}"
+    return group_of(name)
+
+
+def group_of(name: bytes | None) -> str:
+    """The consumer group that belongs to a store's name; empty for a store that has none yet.
+
+    >>> group_of(b"5f0c"), group_of(None)
+    ('nearline-5f0c', '')
+    """
+    return f"nearline-{name.decode()}" if name is not None else ""

@@ -17,9 +17,13 @@ from tastemaker.config import Patience
 from tastemaker.storage.tables import dialect, schema
 from tastemaker.storage.tables.access import ApiKey, Keys
 from tastemaker.storage.tables.catalogue import Items, User, Users
+from tastemaker.storage.tables.dead_letters import DeadLetter, DeadLetters
 from tastemaker.storage.tables.learning import Metric, Metrics, Models, Runs
 
-__all__ = ["ApiKey", "Items", "Keys", "Metric", "Metrics", "Models", "Runs", "Tables", "User", "Users", "open_tables"]
+__all__ = [
+    "ApiKey", "DeadLetter", "DeadLetters", "Items", "Keys", "Metric", "Metrics", "Models", "Runs", "Tables", "User", "Users",
+    "open_tables",
+]  # fmt: skip
 
 
 class Tables:
@@ -33,18 +37,22 @@ class Tables:
         self.metrics = Metrics(engine)
         self.runs = Runs(engine)
         self.keys = Keys(engine)
+        self.dead_letters = DeadLetters(engine)
 
     def close(self) -> None:
         self.engine.dispose()
 
 
 def open_tables(url: str, patience: Patience | None = None) -> Tables:
-    """Opens ``sqlite:///relative/path.db`` (four slashes: absolute) and brings its tables up to date."""
+    """Opens a database and brings its tables up to date.
+
+    ``sqlite:///relative/path.db`` (four slashes: absolute), ``postgresql://user:password@host/database`` or ``mysql://...``.
+    """
     engine = dialect.connect(url, patience or Patience())
     try:
         if not up_to_date(engine):
             # Processes that start together wait here for each other; the later ones find nothing left to do.
-            with dialect.writing(engine) as connection:
+            with dialect.migrating(engine) as connection:
                 from tastemaker.storage.tables.migrations import upgrade  # Alembic is slow to load and seldom needed
 
                 upgrade(connection)

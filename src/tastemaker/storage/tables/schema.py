@@ -1,8 +1,7 @@
 """Every table, as SQLAlchemy metadata: the one description that the migrations must arrive at.
 
-The types are chosen so that SQLite, PostgreSQL and MySQL behave alike: keys compare by their bytes (else MySQL takes "A" for
-"a", and PostgreSQL sorts by the language of the server), times are 64-bit milliseconds, NaN is NULL, and structures are JSON
-in a text column that nobody queries into.
+The types are chosen so that SQLite, PostgreSQL and MySQL behave alike: keys compare by their bytes (``exact.py``), times are
+64-bit milliseconds, NaN is NULL, and structures are JSON in a text column that nobody queries into.
 
 A writer first locks its row of ``stamps``. This makes read-compare-write safe in every database, and the row's value is a
 cheap way to see that a table has changed.
@@ -10,23 +9,11 @@ cheap way to see that a table has changed.
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Boolean, Column, Double, ForeignKey, Index, Integer, MetaData, String, Table, Text
-from sqlalchemy.dialects import mysql
-from sqlalchemy.types import TypeEngine
+from sqlalchemy import BigInteger, Boolean, Column, Double, ForeignKey, Index, Integer, MetaData, Table
 
-REVISION = "0001"  # the newest migration; a test holds it equal to the scripts
+from tastemaker.storage.tables.exact import key, text
 
-
-def key(length: int = 256) -> TypeEngine[str]:
-    """Text that compares by its bytes."""
-    exact = mysql.VARCHAR(length, charset="utf8mb4", collation="utf8mb4_bin")
-    return String(length).with_variant(exact, "mysql").with_variant(String(length, collation="C"), "postgresql")
-
-
-def text() -> TypeEngine[str]:
-    """Text of any length; MySQL's own TEXT ends at 64 KiB."""
-    return Text().with_variant(mysql.LONGTEXT(charset="utf8mb4"), "mysql")
-
+REVISION = "0002"  # the newest migration; a test holds it equal to the scripts
 
 metadata = MetaData()
 
@@ -134,4 +121,20 @@ api_keys = Table(
     Column("scopes", text(), nullable=False),
     Column("made", BigInteger, nullable=False),
     Column("revoked", Boolean, nullable=False),
+)
+
+dead_letters = Table(
+    "dead_letters",
+    metadata,
+    Column("id", key(), primary_key=True),
+    Column("reader", key(), nullable=False),  # the consumer group that could not apply it
+    Column("partition", Integer, nullable=False),
+    Column("offset", BigInteger, nullable=False),
+    Column("made", BigInteger, nullable=False),
+    Column("kind", key(64), nullable=False),  # of the event; empty where it cannot be read
+    Column("user", key(), nullable=False),
+    Column("body", text(), nullable=False),  # Base64 of what the log holds
+    Column("error", text(), nullable=False),
+    Index("ix_dead_letters_made", "made"),
+    Index("ix_dead_letters_user", "user"),
 )

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from alembic import op
-from sqlalchemy import BigInteger, Boolean, Column, Double, ForeignKey, Integer, String, Text, column, table
-from sqlalchemy.dialects import mysql
-from sqlalchemy.types import TypeEngine
+from sqlalchemy import BigInteger, Boolean, Column, Double, ForeignKey, Integer, column, table
+
+from tastemaker.storage.tables.migrations.steps import create_index, create_table
+from tastemaker.storage.tables.exact import key, text
 
 revision = "0001"
 down_revision = None
@@ -13,22 +14,13 @@ branch_labels = None
 depends_on = None
 
 
-def key(length: int = 256) -> TypeEngine[str]:
-    exact = mysql.VARCHAR(length, charset="utf8mb4", collation="utf8mb4_bin")
-    return String(length).with_variant(exact, "mysql").with_variant(String(length, collation="C"), "postgresql")
-
-
-def text() -> TypeEngine[str]:
-    return Text().with_variant(mysql.LONGTEXT(charset="utf8mb4"), "mysql")
-
-
 def upgrade() -> None:
-    op.create_table(
+    create_table(
         "stamps",
         Column("name", key(64), primary_key=True),
         Column("value", BigInteger, nullable=False),
     )
-    op.create_table(
+    create_table(
         "items",
         Column("item", key(), primary_key=True),
         Column("id", key(), nullable=False),
@@ -41,7 +33,7 @@ def upgrade() -> None:
         Column("deleted", Boolean, nullable=False),
         Column("fields", text(), nullable=False),
     )
-    op.create_table(
+    create_table(
         "users",
         Column("user", key(), primary_key=True),
         Column("segment", text(), nullable=False),
@@ -51,13 +43,13 @@ def upgrade() -> None:
         Column("fields_time", BigInteger, nullable=False),
         Column("preferences_time", BigInteger, nullable=False),
     )
-    op.create_table(
+    create_table(
         "preferences",
         Column("user", key(), ForeignKey("users.user", ondelete="CASCADE"), primary_key=True),
         Column("category", key(), primary_key=True),
         Column("score", Double, nullable=False),
     )
-    op.create_table(
+    create_table(
         "models",
         Column("version", key(), primary_key=True),
         Column("kind", key(64), nullable=False),
@@ -65,7 +57,7 @@ def upgrade() -> None:
         Column("made", BigInteger, nullable=False),
         Column("card", text(), nullable=False),
     )
-    op.create_table(
+    create_table(
         "metrics",
         Column("id", key(64), primary_key=True),
         Column("name", key(), nullable=False),
@@ -78,7 +70,7 @@ def upgrade() -> None:
         Column("n", BigInteger, nullable=False),
         Column("source", key(64), nullable=False),
     )
-    op.create_table(
+    create_table(
         "runs",
         Column("id", key(), primary_key=True),
         Column("pipeline", key(), nullable=False),
@@ -89,7 +81,7 @@ def upgrade() -> None:
         Column("ended", BigInteger),
         Column("steps", text(), nullable=False),
     )
-    op.create_table(
+    create_table(
         "experiments",
         Column("experiment", key(64), primary_key=True),
         Column("version", Integer, primary_key=True, autoincrement=False),
@@ -97,7 +89,7 @@ def upgrade() -> None:
         Column("made", BigInteger, nullable=False),
         Column("spec", text(), nullable=False),
     )
-    op.create_table(
+    create_table(
         "api_keys",
         Column("id", key(64), primary_key=True),
         Column("name", key(), nullable=False),
@@ -106,10 +98,10 @@ def upgrade() -> None:
         Column("made", BigInteger, nullable=False),
         Column("revoked", Boolean, nullable=False),
     )
-    op.create_index("ix_models_made", "models", ["made"])
-    op.create_index("ix_metrics_time", "metrics", ["time"])
-    op.create_index("ix_metrics_name_time", "metrics", ["name", "time"])
-    op.create_index("ix_metrics_model_time", "metrics", ["model", "time"])
-    op.create_index("ix_runs_pipeline_began", "runs", ["pipeline", "began"])
+    create_index("ix_models_made", "models", ["made"])
+    create_index("ix_metrics_time", "metrics", ["time"])
+    create_index("ix_metrics_name_time", "metrics", ["name", "time"])
+    create_index("ix_metrics_model_time", "metrics", ["model", "time"])
+    create_index("ix_runs_pipeline_began", "runs", ["pipeline", "began"])
     names = ("items", "users", "models", "metrics", "runs", "api_keys")
     op.bulk_insert(table("stamps", column("name"), column("value")), [{"name": name, "value": 0} for name in names])
