@@ -48,6 +48,14 @@ def command(home: Path, *arguments: str, text: str = "", **more: str) -> Done:
     return Done(done.returncode, done.stdout, done.stderr)
 
 
+@dataclass(frozen=True)
+class Working:
+    """A process that works, and the line that it began with."""
+
+    process: subprocess.Popen[str]
+    line: str
+
+
 class Up:
     """A server process and its address."""
 
@@ -68,26 +76,55 @@ class Up:
 
 
 @contextmanager
-def up(home: Path, *arguments: str, file: Path | None = None) -> Iterator[Up]:
-    """Starts a server on a free port, with a configuration file if one is given, and waits for its address."""
+def up(home: Path, *arguments: str, file: Path | None = None, process: str = "up") -> Iterator[Up]:
+    """Starts a server (``up``, or ``serve``) on a free port, with a configuration file if one is given; waits for its address."""
     before = () if file is None else ("--config", str(file))
     with subprocess.Popen(
-        [sys.executable, "-m", "tastemaker", *before, "up", *arguments],
+        [sys.executable, "-m", "tastemaker", *before, process, *arguments],
         env=environment(home, TASTEMAKER_SERVING__PORT="0"),
         cwd=home.parent,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-    ) as process:
+    ) as child:
         try:
-            assert process.stdout is not None
-            line = process.stdout.readline()
+            assert child.stdout is not None
+            line = child.stdout.readline()
             found = re.search(r"serves (http://127.0.0.1:[1-9]\d*) ", line)
-            assert found, line + process.communicate(timeout=10)[1]
-            yield Up(process, found[1])
+            assert found, line + child.communicate(timeout=10)[1]
+            yield Up(child, found[1])
         finally:
-            if process.poll() is None:
-                process.kill()
+            ended(child)
+
+
+def ended(child: subprocess.Popen[str]) -> None:
+    """Asks a process to end, and makes it end."""
+    if child.poll() is None:
+        child.terminate()
+        try:
+            child.communicate(timeout=20)
+        except subprocess.TimeoutExpired:
+            child.kill()
+
+
+@contextmanager
+def running(home: Path, *arguments: str, **more: str) -> Iterator[Working]:
+    """A command that works until it is told to end; waits for its first line."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "tastemaker", *arguments],
+        env=environment(home, **more),
+        cwd=home.parent,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as child:
+        try:
+            assert child.stdout is not None
+            line = child.stdout.readline()
+            assert "tastemaker" in line, line + child.communicate(timeout=10)[1]
+            yield Working(child, line)
+        finally:
+            ended(child)
 
 
 def wait_for(condition: Callable[[], bool], patience: float = 60.0) -> None:

@@ -1,22 +1,29 @@
-"""The whole circle on a machine without servers: from a file to a click to a better model, through real processes."""
+"""The whole circle on files and on servers: from a file to a click to a better model, through real processes."""
 
 from __future__ import annotations
 
 import csv
 import json
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 import world
-from processes import Up, command, up, wait_for
-from tastemaker.config import Config
+from processes import Up, command, running, up, wait_for
+from profiles import PROFILES, toml
+from tastemaker.config import Connect
 from tastemaker.registry import live
 from tastemaker.storage import Storage, connect, keys
+from tastemaker.storage.kv import consumer_of
+from tastemaker.storage.log import lag_of
 
 SETTINGS = """
+{connect}
 [log]
 partitions = 4
 [train]
@@ -38,8 +45,19 @@ ABSURD = {"factors": 1, "epochs": 1, "reg": 1e9}
 USER = "u5"
 
 
-def settings(folder: Path, **values: float) -> None:
-    (folder / "tastemaker.toml").write_text(SETTINGS.format(**values))
+def settings(folder: Path, connect: Connect, **values: float) -> None:
+    (folder / "tastemaker.toml").write_text(SETTINGS.format(connect=toml(connect), **values))
+
+
+@contextmanager
+def serving(home: Path, profile: str) -> Iterator[Up]:
+    """The platform at work: all in one process on files, on servers a process for each plane."""
+    if profile == "files":
+        with up(home, "--no-schedule") as server:
+            yield server
+    else:
+        with running(home, "stream"), up(home, "--workers", "2", process="serve") as server:
+            yield server
 
 
 def run(home: Path, *arguments: str) -> None:
@@ -84,9 +102,14 @@ def click(server: Up, answer: Any, place: int) -> str:
 
 
 @pytest.mark.slow
-def test_from_a_file_to_a_click_to_a_model_that_learnt_it_and_a_gate_that_refuses_a_broken_one(tmp_path: Path) -> None:
+@pytest.mark.parametrize("profile", PROFILES)
+def test_from_a_file_to_a_click_to_a_model_that_learnt_it_and_a_gate_that_refuses_a_broken_one(
+    tmp_path: Path, profile: str
+) -> None:
     home = tmp_path / "home"
-    settings(tmp_path, **GOOD)
+    places = PROFILES[profile](home)
+    config = replace(world.config_of(home), connect=places)
+    settings(tmp_path, places, **GOOD)
     with (tmp_path / "clicks.csv").open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["user", "item", "kind", "time"])
@@ -97,19 +120,18 @@ def test_from_a_file_to_a_click_to_a_model_that_learnt_it_and_a_gate_that_refuse
     version = first["steps"]["publish"]["summary"]["version"]
     assert version.startswith("als-")
 
-    with up(home, "--no-schedule") as server:
-        wait_for(lambda: server.call("/ready")["nearline"]["lag"] == 0)
+    with serving(home, profile) as server, connect(config) as storage:
+        wait_for(lambda: lag_of(storage.log.ends(), storage.log.committed(consumer_of(storage.kv))) == 0)
         before = server.call(f"/v1/users/{USER}/recommendations")
         assert (before["model"], before["rung"], len(before["items"])) == (version, "personal", 10)
-        with connect(config_of(home)) as storage:
-            chosen = click(server, before, 0)
-            after = server.call(f"/v1/users/{USER}/recommendations")
-            assert chosen in items(before)
-            assert items(after) != items(before)
-            assert after["rung"] == "personal"
-            assert after["decision"] != before["decision"]
-            wait_for(lambda: trending(storage, chosen) > 0.5, 10)
-            other = click(server, after, 3)
+        chosen = click(server, before, 0)
+        after = server.call(f"/v1/users/{USER}/recommendations")
+        assert chosen in items(before)
+        assert items(after) != items(before)
+        assert after["rung"] == "personal"
+        assert after["decision"] != before["decision"]
+        wait_for(lambda: trending(storage, chosen) > 0.5, 10)
+        other = click(server, after, 3)
         similar = server.call(f"/v1/items/{chosen}/similar?k=5")
         assert similar["items"]
         assert chosen not in items(similar)
@@ -121,7 +143,7 @@ def test_from_a_file_to_a_click_to_a_model_that_learnt_it_and_a_gate_that_refuse
     assert facts["events"] == first["steps"]["train"]["summary"]["data"]["events"] + 2, "it learnt from both clicks"
     assert second["start"] == first["end"]
     measured = second["steps"]["monitor"]["summary"]["metrics"]
-    with connect(config_of(home)) as storage:
+    with connect(config) as storage:
         decisions = storage.lake.read("decisions").to_pylist()
         ids = [row["id"] for row in decisions]
         assert len(set(ids)) == len(ids)
@@ -135,22 +157,17 @@ def test_from_a_file_to_a_click_to_a_model_that_learnt_it_and_a_gate_that_refuse
         state = storage.lake.read("user_features").to_pylist()
         assert USER in {row["user"] for row in state}
 
-    settings(tmp_path, **ABSURD)
+    settings(tmp_path, places, **ABSURD)
     (tmp_path / "tastemaker.toml").write_text((tmp_path / "tastemaker.toml").read_text().replace('["popular", "als"]', '["als"]'))
     run(home, "run", "daily", "--quiet")
     third = last_run(home, "daily")
     assert third["state"] == "done"
     assert "not_worse" in third["steps"]["gate"]["summary"]["failed"]
     assert third["steps"]["publish"]["state"] == "skipped"
-    with connect(config_of(home)) as storage:
+    with connect(config) as storage:
         assert pointer(storage) == now, "the live version stays"
-    with up(home, "--no-schedule") as server:
+    with serving(home, profile) as server:
         answer = server.call(f"/v1/users/{USER}/recommendations")
         assert answer["model"] == now.version
         assert not {chosen, other} & set(items(answer))
         server.end(signal.SIGTERM)
-
-
-def config_of(home: Path) -> Config:
-    """The platform's configuration as this process needs it."""
-    return world.config_of(home)
