@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from sqlalchemy.dialects import mysql, postgresql
 from sqlalchemy.schema import CreateIndex, CreateTable
 
+import servers
 from tastemaker.domain import Check, Interval, ItemChange, ModelCard, Run, UserChange, Verdict
 from tastemaker.errors import ConfigError, InputError, StorageError
 from tastemaker.storage.tables import Metric, Tables, User, dialect, open_tables, schema
@@ -27,6 +28,8 @@ from tastemaker.storage.tables.migrations import settings as alembic_settings
 
 DATABASES: dict[str, Callable[[Path], str]] = {
     "sqlite": lambda folder: f"sqlite:///{folder}/some/folder/tables.db",
+    "postgresql": lambda _: servers.postgresql(),
+    "mysql": lambda _: servers.mariadb(),
 }
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from alembic import op
 from sqlalchemy import BigInteger, Column, Integer, column, table
 
-from tastemaker.storage.tables.migrations.steps import create_index, create_table
 from tastemaker.storage.tables.exact import key, text
+from tastemaker.storage.tables.migrations.steps import create_index, create_table
 
 revision = "0002"
 down_revision = "0001"
