@@ -92,8 +92,8 @@ class Server(ABC):
 
     patience: ClassVar[float] = 30.0
 
-    def __init__(self) -> None:
-        self.port = free_port()
+    def __init__(self, port: int = 0) -> None:
+        self.port = port or free_port()
         self.folder = Path(tempfile.mkdtemp(prefix=f"tastemaker-{type(self).__name__.lower()}-"))
         self.process: subprocess.Popen[bytes] | None = None
         self.user: str | None = None  # who runs it, where root may not
@@ -169,8 +169,8 @@ class Server(ABC):
 class Redis(Server):
     """Valkey, which speaks Redis; without a disk unless ``durable``."""
 
-    def __init__(self, *options: str) -> None:
-        super().__init__()
+    def __init__(self, *options: str, port: int = 0) -> None:
+        super().__init__(port)
         self.options = options
 
     def command(self) -> list[str]:
@@ -187,8 +187,8 @@ class Redis(Server):
 class PostgreSQL(Server):
     """As an unprivileged user: it refuses root. Commits reach the disk, so that killing it proves something."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, port: int = 0) -> None:
+        super().__init__(port)
         self.binaries = program("postgres").parent
         if os.geteuid() == 0:
             self.user = "nobody"
@@ -220,8 +220,8 @@ class PostgreSQL(Server):
 class MariaDB(Server):
     """MySQL's protocol; its user ``tastemaker`` may do everything."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, port: int = 0) -> None:
+        super().__init__(port)
         binary = program("mariadbd")
         self.binary = binary
         if os.geteuid() == 0:

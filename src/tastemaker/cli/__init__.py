@@ -24,6 +24,7 @@ COMMANDS = {
     "deadletter": "tastemaker.cli.deadletter:deadletter",
     "keys": "tastemaker.cli.access:keys",
     "erase": "tastemaker.cli.access:erase",
+    "check": "tastemaker.cli.check:check",
     "config": "tastemaker.cli.settings:config",
 }
 
