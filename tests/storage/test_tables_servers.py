@@ -19,7 +19,7 @@ from sqlalchemy.exc import IntegrityError
 import servers
 from tastemaker.config import Patience
 from tastemaker.domain import ItemChange, UserChange
-from tastemaker.errors import ConfigError, StorageError, Unavailable
+from tastemaker.errors import ConfigError, Conflict, StorageError, Unavailable
 from tastemaker.storage.tables import Tables, dialect, open_tables, schema
 from tastemaker.storage.tables.migrations import upgrade
 
@@ -297,3 +297,23 @@ def test_a_migration_that_fails_lets_the_next_process_try(url: str) -> None:
     with dialect.migrating(engine) as connection:
         upgrade(connection)
     engine.dispose()
+
+
+@pytest.mark.parametrize("place", [servers.postgresql, servers.mariadb])
+def test_one_machine_works_alone_until_it_ends_however_it_ends(place: Callable[[], str]) -> None:
+    url = place()
+    first, second = open_tables(url), open_tables(url)
+    with first.alone("work"):
+        with pytest.raises(Conflict, match="another machine is at work on work"), second.alone("work"):
+            pytest.fail("two at once")
+        with second.alone("other work"):
+            pass
+    with pytest.raises(ZeroDivisionError), first.alone("work"):
+        raise ZeroDivisionError
+    with second.alone("work"):
+        pass
+    found = first.inspect()
+    assert found.clock == pytest.approx(time.time(), abs=5)
+    assert any(character.isdigit() for character in found.version)
+    first.close()
+    second.close()

@@ -2,7 +2,7 @@
 
 Every change of a step's state is written to the runs table before and after the step, so the table is the history that
 people look at and the place from which a run goes on. Only one run works at a time, of whatever pipeline, because all move
-the same lake and the same live pointer: a file lock says so.
+the same lake and the same live pointer: a file lock says so, and where the tables are on a server, a lock there.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def run_pipeline(
     A run whose pinned data is gone (a user was erased meanwhile) cannot go on, and is abandoned, too. Raises what a step raised
     when its retries are used up; the run can then be taken up again.
     """
-    with locked(config.home / LOCK):
+    with locked(config.home / LOCK), storage.tables.alone("pipelines"):
         run = storage.tables.runs.unfinished(pipeline.name)
         if run is not None and (fresh or not readable(storage, run)):
             storage.tables.runs.put(replace(run, state="abandoned", ended=clock()))
@@ -61,7 +61,7 @@ def run_pipeline(
 def readable(storage: Storage, run: Run) -> bool:
     """Whether the files of the table versions that the run has pinned are all there."""
     versions: dict[str, int] = run.steps.get("ingest", {}).get("summary", {}).get("versions", {})
-    return all(Path(file).exists() for name, version in versions.items() for file in storage.lake.files(name, version))
+    return all(storage.lake.readable(name, version) for name, version in versions.items())
 
 
 def begin(storage: Storage, pipeline: Pipeline, now: int) -> Run:

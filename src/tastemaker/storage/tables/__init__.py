@@ -11,10 +11,13 @@ Every method is one transaction, and every object may be used from many threads.
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
+
 from sqlalchemy import Engine, inspect, text
 
 from tastemaker.config import Patience
-from tastemaker.storage.tables import dialect, schema
+from tastemaker.storage.inspection import Inspection
+from tastemaker.storage.tables import dialect, schema, standing
 from tastemaker.storage.tables.access import ApiKey, Keys
 from tastemaker.storage.tables.catalogue import Items, User, Users
 from tastemaker.storage.tables.dead_letters import DeadLetter, DeadLetters
@@ -38,6 +41,13 @@ class Tables:
         self.runs = Runs(engine)
         self.keys = Keys(engine)
         self.dead_letters = DeadLetters(engine)
+
+    def alone(self, name: str) -> AbstractContextManager[None]:
+        """Lets one process on all machines into the block; raises ``Conflict`` for the others."""
+        return standing.alone(self.engine, name)
+
+    def inspect(self) -> Inspection:
+        return standing.inspect(self.engine)
 
     def close(self) -> None:
         self.engine.dispose()

@@ -66,7 +66,7 @@ def migrating(connection: Connection, seconds: float) -> Iterator[None]:
     """Others who want to change the schema of this database wait until the block ends; it is committed then."""
     wait(connection.connection.dbapi_connection, seconds)
     database = str(connection.engine.url.database)
-    name = f"tastemaker-{hashlib.sha256(database.encode()).hexdigest()[:40]}"  # such locks are the whole server's
+    name = lock_name(connection, "schema")
     if connection.execute(text("SELECT GET_LOCK(:name, :seconds)"), {"name": name, "seconds": int(seconds)}).scalar() != 1:
         raise StorageError(f"{database}: another process has been changing its schema for {seconds:g} seconds: see what it does")
     try:
@@ -76,3 +76,24 @@ def migrating(connection: Connection, seconds: float) -> Iterator[None]:
     except BaseException:
         connection.invalidate()  # the lock ends with the connection
         raise
+
+
+def lock_name(connection: Connection, name: str) -> str:
+    """A name for ``GET_LOCK`` that no other database of the server uses: such locks are the whole server's."""
+    full = f"{connection.engine.url.database}/{name}"
+    return f"tastemaker-{hashlib.sha256(full.encode()).hexdigest()[:40]}"
+
+
+def hold(connection: Connection, name: str) -> bool:
+    """Takes a lock that lasts as long as the connection, if nobody has it."""
+    connection.execute(text("SET SESSION wait_timeout = 604800"))  # a run may be silent here for hours
+    return connection.execute(text("SELECT GET_LOCK(:name, 0)"), {"name": lock_name(connection, name)}).scalar() == 1
+
+
+def told(connection: Connection) -> tuple[str, float, list[str]]:
+    """Version, clock in epoch seconds, and settings that are wrong for data that must last."""
+    version, clock = connection.execute(text("SELECT VERSION(), UNIX_TIMESTAMP(SYSDATE(6))")).one()
+    flush = connection.execute(text("SELECT @@innodb_flush_log_at_trx_commit")).scalar()
+    problem = f"innodb_flush_log_at_trx_commit is {flush}: what was committed may be lost with the power; set it to 1"
+    name = "" if "mariadb" in str(version).lower() else "MySQL "
+    return f"{name}{version}", float(clock), [] if flush == 1 else [problem]

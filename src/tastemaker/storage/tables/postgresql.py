@@ -90,3 +90,21 @@ def migrating(connection: Connection, seconds: float) -> Iterator[None]:
     connection.execute(text(f"SET LOCAL statement_timeout = {int(seconds * 1000)}"))
     connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATIONS})
     yield
+
+
+def hold(connection: Connection, name: str) -> bool:
+    """Takes a lock that lasts as long as the connection, if nobody has it."""
+    taken = connection.execute(text("SELECT pg_try_advisory_lock(hashtextextended(:name, 0))"), {"name": name}).scalar()
+    return bool(taken)
+
+
+def told(connection: Connection) -> tuple[str, float, list[str]]:
+    """Version, clock in epoch seconds, and settings that are wrong for data that must last."""
+    version, clock = connection.execute(
+        text("SELECT current_setting('server_version'), extract(epoch FROM clock_timestamp())")
+    ).one()
+    problems = []
+    for setting, why in (("fsync", "a power failure may damage it"), ("full_page_writes", "a power failure may damage it")):
+        if connection.execute(text("SELECT current_setting(:name)"), {"name": setting}).scalar() == "off":
+            problems.append(f"{setting} is off: {why}; switch it on")
+    return f"PostgreSQL {version}", float(clock), problems
