@@ -33,6 +33,9 @@ class KeyValue(Protocol):
     def put(self, items: Mapping[str, bytes], ttl: float | None = None) -> None:
         """Writes all in one step; after ``ttl`` seconds they are gone."""
 
+    def add(self, items: Mapping[str, bytes], ttl: float | None = None) -> None:
+        """Writes those that are not there yet, each for itself; of two writers one is first."""
+
     def fill(self, items: Mapping[str, bytes]) -> None:
         """Writes many values fast, not in one step: for what nobody reads before a pointer leads there."""
 
@@ -48,6 +51,13 @@ class KeyValue(Protocol):
     def close(self) -> None: ...
 
 
+class Dated(KeyValue, Protocol):
+    """A store that may stand behind a cache: it can say how long its values live, so that their copies live no longer."""
+
+    def look(self, keys: Sequence[str]) -> list[tuple[bytes, float | None] | None]:
+        """``get`` with the seconds that each value has left; None: it has no end. Tries once, since requests wait for it."""
+
+
 SCHEMES = {
     "lmdb": "tastemaker.storage.kv.lmdb:open_kv",
     "redis": "tastemaker.storage.kv.redis:open_kv",
@@ -57,6 +67,7 @@ SCHEMES = {
     "redis+sentinel": "tastemaker.storage.kv.redis:open_kv",
     "postgresql": "tastemaker.storage.kv.postgresql:open_kv",
 }
+DURABLE = {scheme: SCHEMES[scheme] for scheme in ("lmdb", "postgresql")}  # those that open a ``Dated`` store
 
 
 def consumer_of(kv: KeyValue) -> str:
@@ -66,8 +77,8 @@ def consumer_of(kv: KeyValue) -> str:
     """
     name = kv.get([keys.STORE])[0]
     if name is None:
-        name = uuid.uuid4().hex[:12].encode()
-        kv.put({keys.STORE: name})
+        kv.add({keys.STORE: uuid.uuid4().hex[:12].encode()})  # of two workers that start together, one names it
+        name = kv.get([keys.STORE])[0]
     return group_of(name)
 
 

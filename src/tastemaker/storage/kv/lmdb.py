@@ -94,10 +94,21 @@ class LmdbKeyValue:
     async def fetch(self, keys: Sequence[str]) -> list[bytes | None]:
         return self.get(keys)
 
+    def look(self, keys: Sequence[str]) -> list[tuple[bytes, float | None] | None]:
+        """See ``Dated``."""
+        return [dated(name, raw) if raw is not None else None for name, raw in self._get_raw([stored(key) for key in keys])]
+
     def fill(self, items: Mapping[str, bytes]) -> None:
         self.put(items)  # one transaction is the fastest way, too
 
     def put(self, items: Mapping[str, bytes], ttl: float | None = None) -> None:
+        self._write(items, ttl, anew=True)
+
+    def add(self, items: Mapping[str, bytes], ttl: float | None = None) -> None:
+        self._write(items, ttl, anew=False)
+
+    def _write(self, items: Mapping[str, bytes], ttl: float | None, *, anew: bool) -> None:
+        """Writes in one transaction; ``anew``: also what is there already."""
         environment, _ = self._open()
         if ttl is not None and not ttl > 0:
             raise InputError("ttl", ttl, "give seconds above 0, or None for no end")
@@ -108,6 +119,9 @@ class LmdbKeyValue:
         def change(transaction: lmdb.Transaction[bytes]) -> None:
             purge(transaction, environment, now)
             for name, value in rows:
+                raw = None if anew else transaction.get(name, db=environment.values)
+                if raw is not None and opened(name, raw) is not None:
+                    continue
                 transaction.put(name, value, db=environment.values)
                 if ttl is not None:
                     transaction.put(expiry + digest(name), name, db=environment.expiry)
@@ -227,6 +241,14 @@ def opened(name: bytes, raw: bytes) -> bytes | None:
     if expiry and expiry <= milliseconds():
         return None
     return raw[12 + len(original(name, raw)) :] if is_short(name) else raw[8:]
+
+
+def dated(name: bytes, raw: bytes) -> tuple[bytes, float | None] | None:
+    """The value and the seconds it has left, if it has any."""
+    value, (expiry,) = opened(name, raw), struct.unpack_from(">Q", raw)
+    if value is None:
+        return None
+    return value, max(0.001, (expiry - milliseconds()) / 1000) if expiry else None
 
 
 def purge(transaction: lmdb.Transaction[bytes], environment: Environment, now: int) -> None:
