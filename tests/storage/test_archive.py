@@ -74,7 +74,7 @@ def test_everything_arrives_once_and_in_batches(storage: Storage) -> None:
 def test_a_failure_between_two_tables_changes_nothing_in_the_end(storage: Storage, tmp_path: Path) -> None:
     storage.log.append([event(n) for n in range(60)]).result()
     tables = list(dict.fromkeys(table_name(type(r.event)) for r in storage.log.subscribe("look").poll(50, 0)))
-    obstacle = storage.lake.root / tables[1]
+    obstacle = Path(storage.lake.place.uri(tables[1]))
     obstacle.write_text("a file where the folder of the second table should be")
     with pytest.raises(StorageError, match=tables[1]):
         archive(storage.log, storage.lake, limit=50)

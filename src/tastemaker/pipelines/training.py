@@ -27,11 +27,10 @@ def training_set(storage: Storage, config: Config, versions: Mapping[str, int]) 
     """
     if "interactions" not in versions:
         raise NotFound("there are no interactions to learn from: send events to the API or use `tastemaker import`")
-    connection = table.connect()
-    files = storage.lake.files("interactions", versions["interactions"])
-    if not files:
+    found = storage.lake.scan(table.connect(), "interactions", versions["interactions"])
+    if found is None:
         raise NotFound("there are no interactions to learn from any more: everybody was erased")
-    events = table.distinct_events(connection.read_parquet(files))
+    events = table.distinct_events(found)
     rows: pa.Table = table.histories(events, config.rewards, before=None, length=config.rewards.history).to_pyarrow()
     if not len(rows):
         raise NotFound("no interaction is worth anything: all have weight 0 or lie under `at_least` (see [rewards.kinds])")

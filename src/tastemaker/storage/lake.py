@@ -2,7 +2,8 @@
 
 A version, once written, can be read until ``vacuum`` removes its files: training names the versions it read. An append may
 carry application transactions (name -> number) that are committed with the rows, so that a writer that is repeated knows
-what is already there. Read a table through ``files`` or ``read``, never by its folder: that also holds files of old versions.
+what is already there. Read a table through ``scan``, ``read`` or ``files``, never by its folder: that also holds files of old
+versions.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import unquote
 
 import pyarrow as pa
@@ -22,34 +23,37 @@ from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundErr
 from tastemaker.config import Patience
 from tastemaker.errors import ConfigError, Conflict, InputError, NotFound, StorageError
 from tastemaker.storage.columns import SCHEMAS
+from tastemaker.storage.places import Bucket, Folder, Place
+
+if TYPE_CHECKING:
+    import ibis.expr.types as ir
+    from ibis.backends import BaseBackend
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_]{0,63}")
 TRIES = 20
 T = TypeVar("T")
 
 
-def open_lake(url: str, patience: Patience | None = None) -> Lake:  # noqa: ARG001 - a folder needs no patience
-    """Opens ``file:///relative/folder`` (four slashes: absolute), and creates it when there is none."""
+def open_lake(url: str, patience: Patience | None = None) -> Lake:
+    """Opens ``file:///relative/folder`` (four slashes: absolute; made when there is none) or ``s3://bucket/prefix``."""
+    if url.startswith("s3://"):
+        return Lake(Bucket(url, patience or Patience(), "connect.lake"))
     name = url.removeprefix("file:///")
     if name in ("", url):
-        raise ConfigError(f"connect.lake = {url!r}: name a folder, as in file:///folder/lake")
+        raise ConfigError(f"connect.lake = {url!r}: name a folder, as in file:///folder/lake, or s3://bucket/prefix")
     root = Path(name).absolute()
     if "%" in str(root):  # the Delta library takes it for the escape of a URL, and looks elsewhere
         raise ConfigError(
             f"connect.lake = {url!r}: {root} has a % in its name, which Delta tables cannot have: name another folder"
         )
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StorageError(f"{root}: the lake's folder cannot be made: {error.strerror}") from error
-    return Lake(root)
+    return Lake(Folder(root))
 
 
 class Lake:
-    """A folder of Delta tables. Thread safe, and safe among processes."""
+    """Delta tables in one place. Thread safe, and safe among processes."""
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    def __init__(self, place: Place) -> None:
+        self.place = place
 
     def append(self, name: str, data: pa.Table, transactions: Mapping[str, int] | None = None) -> int:
         """Adds rows, with new columns if there are any, and creates the table; returns the new version.
@@ -65,10 +69,11 @@ class Lake:
             if overtaken:
                 raise Conflict(f"{name}: another writer moved {', '.join(overtaken)}: read where it stands, and go on from there")
             write_deltalake(
-                str(self._path(name)) if table is None else table,
+                self._uri(name) if table is None else table,
                 data,
                 mode="append",
                 schema_mode="merge",
+                storage_options=self._options,
                 # A transaction is looked at again before each try; without one, the commit may be repeated blindly.
                 commit_properties=CommitProperties(app_transactions=marks, max_commit_retries=0 if marks else 15),
             )
@@ -80,7 +85,7 @@ class Lake:
         """Replaces all rows, and the columns too; older versions stay readable. Returns the new version."""
 
         def write() -> int:
-            write_deltalake(str(self._path(name)), data, mode="overwrite", schema_mode="overwrite")
+            write_deltalake(self._uri(name), data, mode="overwrite", schema_mode="overwrite", storage_options=self._options)
             return self.version(name)
 
         return self._retry(name, write)
@@ -101,12 +106,31 @@ class Lake:
 
     def names(self) -> list[str]:
         """All tables."""
-        return sorted(path.parent.name for path in self.root.glob("*/_delta_log"))
+        return self.place.names(holding="_delta_log")
 
     def files(self, name: str, version: int | None = None) -> list[str]:
-        """Absolute paths of a version's Parquet files; none when there is no table."""
+        """A version's Parquet files: absolute paths, or URLs of a bucket; none when there is no table."""
         table = self._table(name, version)
         return [] if table is None else [unquote(uri.removeprefix("file://")) for uri in table.file_uris()]
+
+    def readable(self, name: str, version: int) -> bool:
+        """Whether a version's files are all there: ``vacuum`` may have removed some."""
+        return self.place.exist(self.files(name, version))
+
+    def scan(self, connection: BaseBackend, name: str, version: int | None = None) -> ir.Table | None:
+        """A version as a table of a DuckDB connection, which reads the columns and rows that a query needs; None: no rows.
+
+        A bucket is read through the Delta library's own client: DuckDB's would have to be downloaded.
+        """
+        if isinstance(self.place, Folder):
+            files = self.files(name, version)
+            return connection.read_parquet(files) if files else None
+        table = self._table(name, version)
+        if table is None or not table.file_uris():
+            return None
+        seen = f"lake_{name}_{table.version()}"
+        connection.con.register(seen, table.to_pyarrow_dataset())
+        return connection.table(seen)
 
     def read(self, name: str, version: int | None = None, columns: Sequence[str] | None = None) -> pa.Table:
         """The rows. A table of events that nobody wrote yet is empty; any other raises ``NotFound``."""
@@ -115,7 +139,7 @@ class Lake:
             try:
                 found: pa.Table = table.to_pyarrow_table(columns=None if columns is None else list(columns))
             except (DeltaError, OSError, pa.ArrowException) as error:
-                raise StorageError(f"{self._path(name)}: {error}: it may have been vacuumed meanwhile; read it again") from error
+                raise self._explain(name, error, "it may have been vacuumed meanwhile; read it again") from error
             return found
         if name not in SCHEMAS:
             raise NotFound(f"the lake has no table {name}; it has: {', '.join(self.names()) or 'none'}")
@@ -132,7 +156,7 @@ class Lake:
         literal = value.replace("'", "''")
 
         def remove() -> int:
-            return int(DeltaTable(str(self._path(name))).delete(f"\"{column}\" = '{literal}'")["num_deleted_rows"])
+            return int(self._open(name).delete(f"\"{column}\" = '{literal}'")["num_deleted_rows"])
 
         return self._retry(name, remove)
 
@@ -140,7 +164,7 @@ class Lake:
         """Few files instead of many; the rows stay. Returns what was done, in numbers."""
         if self._table(name) is None:
             return {}
-        return self._retry(name, lambda: dict(DeltaTable(str(self._path(name))).optimize.compact()))
+        return self._retry(name, lambda: dict(self._open(name).optimize.compact()))
 
     def vacuum(self, name: str, hours: int) -> int:
         """Removes files that no version of the last ``hours`` uses; returns how many. Older versions are gone then."""
@@ -148,7 +172,7 @@ class Lake:
             return 0
 
         def sweep() -> int:
-            table = DeltaTable(str(self._path(name)))
+            table = self._open(name)
             # Only files that the table's own log gave up (not full): those of a commit under way are safe.
             return len(table.vacuum(retention_hours=hours, dry_run=False, enforce_retention_duration=False))
 
@@ -157,14 +181,24 @@ class Lake:
     def close(self) -> None:
         """Nothing is held open."""
 
-    def _path(self, name: str) -> Path:
+    def _uri(self, name: str) -> str:
         if not NAME.fullmatch(name):
             raise InputError("name", name, "a table's name is lower case letters, digits and _")
-        return self.root / name
+        return self.place.uri(name)
+
+    @property
+    def _options(self) -> dict[str, str] | None:
+        return None if self.place.options is None else dict(self.place.options)
+
+    def _open(self, name: str) -> DeltaTable:
+        return DeltaTable(self._uri(name), storage_options=self._options)
+
+    def _explain(self, name: str, error: Exception, remedy: str) -> StorageError:
+        return self.place.explain(self._uri(name), error, remedy)
 
     def _table(self, name: str, version: int | None = None) -> DeltaTable | None:
         try:
-            table = DeltaTable(str(self._path(name)))
+            table = self._open(name)
             if version is not None:
                 if not 0 <= version <= table.version():
                     raise NotFound(f"{name} has no version {version}; the newest is {table.version()}")
@@ -174,7 +208,7 @@ class Lake:
                 raise NotFound(f"{name} has no version {version}: there is no such table") from None
             return None
         except (DeltaError, OSError) as error:
-            raise StorageError(f"{self._path(name)}: {error}: see the folder's permissions, or restore it") from error
+            raise self._explain(name, error, "see that it may be read, or restore it") from error
         return table
 
     def _retry(self, name: str, change: Callable[[], T]) -> T:
@@ -189,8 +223,8 @@ class Lake:
             except (DeltaError, OSError, pa.ArrowException) as error:
                 if "already exists" in str(error) and attempt < TRIES - 1:  # two writers created the table
                     continue
-                raise StorageError(
-                    f"{self._path(name)}: {error}: nothing was written; see that the disk has room and the folder may be written"
+                raise self._explain(
+                    name, error, "nothing was written; see that there is room and that the place may be written"
                 ) from error
         raise AssertionError("the last attempt returns or raises")
 

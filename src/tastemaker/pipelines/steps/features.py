@@ -16,12 +16,11 @@ def features(storage: Storage, config: Config, window: Window, progress: Progres
     """Writes ``user_features`` and ``item_features``: a row for everybody and everything that has an event."""
     versions = summary_of(storage, window, "ingest")["versions"]
     connection = table.connect()
-    files = storage.lake.files("interactions", versions["interactions"]) if "interactions" in versions else []
-    if not files:
+    events, views = (
+        storage.lake.scan(connection, name, versions[name]) if name in versions else None for name in ("interactions", "views")
+    )
+    if events is None:
         return Outcome({"rows": {}, "catalog": catalog.version()})
-    events = connection.read_parquet(files)
-    seen = storage.lake.files("views", versions["views"]) if "views" in versions else []
-    views = connection.read_parquet(seen) if seen else None
     rows: dict[str, int] = {}
     written: dict[str, int] = {}
     for done, key in enumerate(KEYS):
