@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -11,13 +12,18 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import servers
+import servers_redis
 from tastemaker.errors import InputError, StorageError
+from tastemaker.storage import keys, resolve
 from tastemaker.storage import kv as ports
-from tastemaker.storage import resolve
 from tastemaker.storage.kv import KeyValue
 
 ADAPTERS: dict[str, Callable[[Path], str]] = {
     "lmdb": lambda folder: f"lmdb:///{folder}/deep/kv",
+    "redis": lambda _: servers.redis(),
+    "redis-cluster": lambda _: servers_redis.cluster(),
+    "redis-sentinel": lambda _: servers_redis.sentinel(),
 }
 # Keys around the limits of stores: long ones that share their beginning, up to 256 characters of four bytes each.
 KEYS = st.one_of(
@@ -105,12 +111,13 @@ def test_entries_may_be_deleted_while_they_are_scanned(kv: KeyValue) -> None:
 
 
 def test_readers_see_a_put_whole_or_not_at_all(kv: KeyValue) -> None:
-    kv.put({"a": b"0", "b": b"0"})
+    one, other = keys.state("a"), keys.mark("a")  # of one user: a store of several servers promises no more
+    kv.put({one: b"0", other: b"0"})
     stop, torn = threading.Event(), list[list[bytes | None]]()
 
     def look() -> None:
         while not stop.is_set():
-            found = kv.get(["a", "b"])
+            found = kv.get([one, other])
             if found[0] != found[1]:
                 torn.append(found)
 
@@ -118,12 +125,25 @@ def test_readers_see_a_put_whole_or_not_at_all(kv: KeyValue) -> None:
     for thread in threads:
         thread.start()
     for n in range(300):
-        kv.put({"a": str(n).encode(), "b": str(n).encode()})
+        kv.put({one: str(n).encode(), other: str(n).encode()})
     stop.set()
     for thread in threads:
         thread.join()
     assert not torn
-    assert kv.get(["a"]) == [b"299"]
+    assert kv.get([one]) == [b"299"]
+
+
+def test_an_event_loop_gets_the_same_as_a_thread(kv: KeyValue) -> None:
+    kv.put({f"state:u{n}": str(n).encode() for n in range(300)})
+
+    async def fetch() -> list[list[bytes | None]]:
+        many = [kv.fetch([f"state:u{n}", "missing", f"state:u{n}"]) for n in range(300)]
+        return [*await asyncio.gather(*many), await kv.fetch([])]
+
+    for _ in range(2):  # a loop ends, and another one reads
+        assert asyncio.run(fetch()) == [*([str(n).encode(), None, str(n).encode()] for n in range(300)), []]
+    with pytest.raises(InputError, match="key"):
+        asyncio.run(kv.fetch([""]))
 
 
 def test_values_outlive_the_store_and_two_may_be_open(url: str) -> None:

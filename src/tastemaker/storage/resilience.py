@@ -70,7 +70,7 @@ class Careful:
         """Runs ``work``, which must be harmless to run twice when it may ``repeat``. Raises ``Unavailable``."""
         tries = self.patience.tries if repeat else 1
         for attempt in range(tries):
-            self._enter()
+            self.enter()
             try:
                 done = work()
             except self.away as error:
@@ -85,7 +85,7 @@ class Careful:
 
     async def soon(self, work: Callable[[], Awaitable[T]]) -> T:
         """Awaits ``work`` once: for requests."""
-        self._enter()
+        self.enter()
         try:
             done = await work()
         except self.away as error:
@@ -97,7 +97,8 @@ class Careful:
     def failure(self, error: Exception) -> Unavailable:
         return Unavailable(f"{self.what}: {str(error) or type(error).__name__}: {self.remedy}")
 
-    def _enter(self) -> None:
+    def enter(self) -> None:
+        """Asks the breaker; raises ``Unavailable`` while the server is left alone."""
         if not self.breaker.enter():
             raise Unavailable(
                 f"{self.what}: it failed {self.patience.failures} times and is left alone for a moment: {self.remedy}"
