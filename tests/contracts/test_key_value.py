@@ -24,6 +24,7 @@ ADAPTERS: dict[str, Callable[[Path], str]] = {
     "redis": lambda _: servers.redis(),
     "redis-cluster": lambda _: servers_redis.cluster(),
     "redis-sentinel": lambda _: servers_redis.sentinel(),
+    "postgresql": lambda _: servers.postgresql(),
 }
 # Keys around the limits of stores: long ones that share their beginning, up to 256 characters of four bytes each.
 KEYS = st.one_of(
