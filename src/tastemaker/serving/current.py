@@ -81,7 +81,7 @@ class Current:
             bundle = now.bundle
             if pointer != bundle.pointer:
                 try:
-                    bundle = load(self.config.model_folder, pointer)
+                    bundle = load(self.storage.models, pointer)
                 except Exception as error:
                     failure = error
             if bundle.live is not None:

@@ -113,8 +113,7 @@ class Hot:
         ask = ask_of(user, query, self.k) if query else Ask(user, self.k)
         if len(user) > 256:
             raise InputError("user", user, "ids have at most 256 characters")
-        ready = self.recommending.stored(ask, began)
-        return 200, await self.recommending.compose(ask, began) if ready is None else ready
+        return 200, await self.recommending.answer(ask, began)
 
     async def events(self, scope: Scope, receive: Receive) -> tuple[int, bytes]:
         self.auth.allow(scope["headers"], "write")

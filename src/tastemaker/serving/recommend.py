@@ -20,13 +20,14 @@ from msgspec.structs import replace
 from tastemaker import telemetry
 from tastemaker.config import Config
 from tastemaker.domain import History, Scored, UserState
+from tastemaker.errors import Unavailable
 from tastemaker.features import states
 from tastemaker.serving.current import Current, Now
 from tastemaker.serving.decisions import Decisions
 from tastemaker.slates.compose import compose, shortage
 from tastemaker.slates.decided import HOME, completed, opening_of, place_of
 from tastemaker.slates.sources import Taste, Wish
-from tastemaker.slates.stored import HEAD, RUNG_NAMES, Front, body_of, decode_front, decode_whole, tail_of
+from tastemaker.slates.stored import HEAD, RUNG_NAMES, body_of, decode_front, decode_whole, tail_of
 from tastemaker.storage import Storage, keys
 from tastemaker.storage.log import Packed
 
@@ -69,7 +70,10 @@ class Recommending:
         """The plainest request, as most are: the front of the stored slate, if it is up to date; else None."""
         now = self.current.now
         try:
-            mark, front = self.storage.kv.get((keys.mark(user), now.prefix + user))
+            kv = self.storage.kv
+            if not kv.immediate:
+                return None  # the event loop does not wait for a server
+            mark, front = kv.get((keys.mark(user), now.prefix + user))
             if front is None:
                 return None
             made, offset, stamp, count, rung, length = HEAD.unpack_from(front)
@@ -84,56 +88,58 @@ class Recommending:
         self.decisions.take(packed, RUNG_NAMES[rung], seconds)
         return ANSWER % (name, age_of(made, moment), front[HEAD.size : end])
 
-    def stored(self, ask: Ask, began: float) -> bytes | None:
-        """The answer from the stored slate alone; None where it is stale or the request wants something else."""
-        now = self.current.now
-        applied, front = self._read(ask.user, now)
-        if front is None or ask.category is not None or applied > front.offset:
-            return None
-        answer = self._copy(ask, now, front)
-        return self.finish(ask, answer, began) if answer is not None else None
-
     async def answer(self, ask: Ask, began: float) -> bytes:
         """The JSON of an answer; its decision is on its way to the log."""
-        ready = self.stored(ask, began)
-        return await self.compose(ask, began) if ready is None else ready
-
-    async def compose(self, ask: Ask, began: float) -> bytes:
-        """The answer composed from the user's history as it is now."""
-        return self.finish(ask, await self._compose_in_time(ask, self.current.now), began)
+        now = self.current.now
+        ready = await self._stored(ask, now, began) if ask.category is None else None
+        return self.finish(ask, ready or await self._from_history(ask, now, began), began)
 
     async def answer_session(self, ask: Ask, history: History, preferences: dict[str, float]) -> bytes:
         """The same for a stranger whose history comes with the request."""
         began = time.perf_counter()
         taste = Taste(history, preferences)
-        answer = await self._in_time(self.current.now, ask, taste, stored=False)  # a session may bear a user's id
+        answer = await self._in_time(self.current.now, ask, taste, began)  # no stored slate: a session may bear a user's id
         return self.finish(ask, answer, began)
 
     # ── reading ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _read(self, user: str, now: Now) -> tuple[int, Front | None]:
-        """The last offset applied to the user's state, and the front of the stored slate."""
+    async def _read(self, names: Sequence[str], began: float) -> list[bytes | None]:
+        """Values of the online store. Where they come from a server, the wait counts against the request's deadline."""
+        kv = self.storage.kv
+        if kv.immediate:
+            return kv.get(names)
         try:
-            mark, front = self.storage.kv.get((keys.mark(user), keys.slate(now.bundle.version, user)))
-            return states.offset_of(mark) if mark is not None else -1, decode_front(front) if front is not None else None
-        except Exception as error:
-            telemetry.log.error("online_store_failed", error=str(error))
-            return -1, None
+            async with asyncio.timeout(self._left(began)):
+                return await kv.fetch(names)
+        except TimeoutError:
+            raise Unavailable("the online store did not answer before the deadline of the request passed") from None
 
-    def _copy(self, ask: Ask, now: Now, front: Front) -> Answer | None:
-        """The stored slate, where it answers the request."""
-        if ask.k == front.count and not ask.exclude and front.stamp == now.catalogue.stamp:
-            return Answer(front.rung, front.made, front.opening, front.tail)
-        return self._pick(ask, now, front.rung)
+    def _left(self, began: float) -> float:
+        """Seconds until the deadline of a request."""
+        return self.deadline - (time.perf_counter() - began)
 
-    def _pick(self, ask: Ask, now: Now, rung: str, note: str = "") -> Answer | None:
-        """The first ``k`` items of the whole stored slate that may be shown; None when it holds too few."""
+    async def _stored(self, ask: Ask, now: Now, began: float) -> Answer | None:
+        """The stored slate, where it is up to date and answers the request."""
         version = now.bundle.version
         try:
-            packed = self.storage.kv.get((keys.whole(version, ask.user),))[0]
-            slate = decode_whole(packed) if packed is not None else None
+            mark, packed = await self._read((keys.mark(ask.user), keys.slate(version, ask.user)), began)
+            front = decode_front(packed) if packed is not None else None
+            if front is None or (mark is not None and states.offset_of(mark) > front.offset):
+                return None
+            if ask.k == front.count and not ask.exclude and front.stamp == now.catalogue.stamp:
+                return Answer(front.rung, front.made, front.opening, front.tail)
+            (whole,) = await self._read((keys.whole(version, ask.user),), began)
         except Exception as error:
-            telemetry.log.error("online_store_failed", error=str(error))
+            failed(error)
+            return None
+        return self._pick(ask, now, front.rung, whole)
+
+    def _pick(self, ask: Ask, now: Now, rung: str, whole: bytes | None, note: str = "") -> Answer | None:
+        """The first ``k`` items of the whole stored slate that may be shown; None when it holds too few."""
+        try:
+            slate = decode_whole(whole) if whole is not None else None
+        except Exception as error:
+            failed(error)
             return None
         if slate is None:
             return None
@@ -153,33 +159,33 @@ class Recommending:
 
     # ── composing ───────────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def _compose_in_time(self, ask: Ask, now: Now) -> Answer:
-        state = self._state(ask.user)
-        return await self._in_time(now, ask, Taste(state.history, state.preferences), state.offset)
-
-    def _state(self, user: str) -> UserState:
+    async def _from_history(self, ask: Ask, now: Now, began: float) -> Answer:
+        """The answer composed from the user's history as it is now; the stored slate is at hand should that take too long."""
+        state, whole = UserState(ask.user, 0), None
         try:
-            packed = self.storage.kv.get((keys.state(user),))[0]
-            return states.unpack(packed) if packed is not None else UserState(user, 0)
+            packed, whole = await self._read((keys.state(ask.user), keys.whole(now.bundle.version, ask.user)), began)
+            state = states.unpack(packed) if packed is not None else state
         except Exception as error:
-            telemetry.log.error("online_store_failed", error=str(error))
-            return UserState(user, 0)
+            failed(error)
+        return await self._in_time(now, ask, Taste(state.history, state.preferences), began, state.offset, whole)
 
-    async def _in_time(self, now: Now, ask: Ask, taste: Taste, offset: int = -1, stored: bool = True) -> Answer:
+    async def _in_time(
+        self, now: Now, ask: Ask, taste: Taste, began: float, offset: int = -1, whole: bytes | None = None
+    ) -> Answer:
         loop = asyncio.get_running_loop()
         try:
             work = loop.run_in_executor(self.pool, self._composed, now, ask, taste, offset)
-            return await asyncio.wait_for(work, self.deadline)
+            return await asyncio.wait_for(work, self._left(began))
         except TimeoutError:
-            return self._stand_in(ask, now, set(taste.history.items), "the deadline passed", stored)
+            return self._stand_in(ask, now, set(taste.history.items), "the deadline passed", whole)
         except Exception as error:
             telemetry.log.error("compose_failed", error=str(error), user=ask.user, exc_info=True)
-            return self._stand_in(ask, now, set(taste.history.items), "composing failed", stored)
+            return self._stand_in(ask, now, set(taste.history.items), "composing failed", whole)
 
-    def _stand_in(self, ask: Ask, now: Now, seen: set[str], note: str, stored: bool) -> Answer:
+    def _stand_in(self, ask: Ask, now: Now, seen: set[str], note: str, whole: bytes | None) -> Answer:
         """One rung down: the stored slate without what was consumed since, else what is popular."""
         ask = replace(ask, exclude=(*ask.exclude, *seen))
-        picked = self._pick(ask, now, "stored", note) if stored else None
+        picked = self._pick(ask, now, "stored", whole, note)
         if picked is not None:
             return picked
         banned = set(ask.exclude)
@@ -205,6 +211,11 @@ class Recommending:
     def close(self) -> None:
         self.pool.shutdown(wait=True, cancel_futures=True)
         self.decisions.flush()
+
+
+def failed(error: Exception) -> None:
+    """What the ladder makes up for is told to the operator."""
+    telemetry.log.error("online_store_failed", error=str(error))
 
 
 def age_of(made: int, moment: float) -> float:
