@@ -76,12 +76,12 @@ class Up:
 
 
 @contextmanager
-def up(home: Path, *arguments: str, file: Path | None = None, process: str = "up") -> Iterator[Up]:
+def up(home: Path, *arguments: str, file: Path | None = None, process: str = "up", **more: str) -> Iterator[Up]:
     """Starts a server (``up``, or ``serve``) on a free port, with a configuration file if one is given; waits for its address."""
     before = () if file is None else ("--config", str(file))
     with subprocess.Popen(
         [sys.executable, "-m", "tastemaker", *before, process, *arguments],
-        env=environment(home, TASTEMAKER_SERVING__PORT="0"),
+        env=environment(home, TASTEMAKER_SERVING__PORT="0", **more),
         cwd=home.parent,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -7,7 +7,6 @@ version they name. Two versions recommend disjoint items, so that an answer made
 from __future__ import annotations
 
 import http.client
-import json
 import random
 import shutil
 import socket
@@ -21,6 +20,7 @@ import pytest
 from msgspec.structs import replace
 
 import forked
+from load import Client
 from tastemaker.config import Config, Connect
 from tastemaker.domain import Decision, Interaction, ModelCard
 from tastemaker.models.interactions import Histories, Interactions, Vocabulary
@@ -47,40 +47,6 @@ def put_version(storage: Storage, version: str) -> None:
     storage.tables.models.put(ModelCard(version, "popular", "candidate", 0, {}, {}, "1", "1", "0", artifact=f"{version}/model"))
 
 
-class Client(threading.Thread):
-    """Sends requests until it is told to stop, whether the server is there or not."""
-
-    def __init__(self, port: int, number: int) -> None:
-        super().__init__(daemon=True)
-        self.port, self.number = port, number
-        self.ended = threading.Event()
-        self.count = 0  # requests that were answered
-
-    def run(self) -> None:
-        connection: http.client.HTTPConnection | None = None
-        while not self.ended.is_set():
-            try:
-                if connection is None:
-                    connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
-                self.work(connection)
-                self.count += 1
-            except (OSError, http.client.HTTPException):  # it was killed, or is not up yet
-                if connection is not None:
-                    connection.close()
-                connection = None
-                time.sleep(0.01)
-        if connection is not None:
-            connection.close()
-
-    def work(self, connection: http.client.HTTPConnection) -> None:
-        raise NotImplementedError
-
-    def ask(self, connection: http.client.HTTPConnection, method: str, path: str, body: Any = None) -> tuple[int, Any]:
-        connection.request(method, path, None if body is None else json.dumps(body).encode())
-        answer = connection.getresponse()
-        return answer.status, json.loads(answer.read())
-
-
 class Writer(Client):
     """Sends events in small batches; an event that was not acknowledged is never sent again."""
 
@@ -104,7 +70,7 @@ class Writer(Client):
             }
             for id in ids
         ]
-        status, receipt = self.ask(connection, "POST", "/v1/events", events)
+        status, receipt, _ = self.ask(connection, "POST", "/v1/events", events)
         assert (status, receipt["accepted"]) == (202, 4)
         self.acknowledged += ids
         time.sleep(0.005)
@@ -120,7 +86,7 @@ class Reader(Client):
 
     def work(self, connection: http.client.HTTPConnection) -> None:
         user, query = f"u{random.randrange(USERS + 5)}", random.choice(["", "?k=25"])
-        status, answer = self.ask(connection, "GET", f"/v1/users/{user}/recommendations{query}")
+        status, answer, _ = self.ask(connection, "GET", f"/v1/users/{user}/recommendations{query}")
         own = [item["item"] for item in answer.get("items", []) if item["item"] not in TRENDING]
         letter = VERSIONS.get(answer.get("model"), "none")
         if status != 200 or not own or any(not item.startswith(letter) for item in own):

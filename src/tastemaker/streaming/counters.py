@@ -68,7 +68,7 @@ class Counters:
     def write(self, kv: KeyValue, now: int) -> None:
         """Writes the partitions that changed, and the merged list of what trends."""
         whole = len(self.parts) == self.partitions
-        if not self.changed and now - self.merged < (STALE if whole else 0):
+        if not self.changed and 0 <= now - self.merged < (STALE if whole else 0):
             return
         writes = {keys.counters(number, FEATURE): self.parts[number].to_bytes() for number in sorted(self.changed)}
         if 0 in self.parts:

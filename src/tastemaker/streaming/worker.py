@@ -65,7 +65,7 @@ class Worker:
             self.waiting = subscription.lag() if records else 0
             if records:
                 self.apply(records, subscription)
-            if self.clock() - self.flushed >= FLUSH:
+            if time.monotonic() - self.flushed >= FLUSH:  # whatever happens to the clock on the wall
                 self.flush(subscription)
         except Exception as error:
             self.failure = error
@@ -146,7 +146,7 @@ class Worker:
                 f"the online store is not the one that {self.group} fills: it was emptied or replaced; filling it anew"
             )
         if pointer != self.bundle.pointer:
-            self.bundle = load(self.config.model_folder, pointer)
+            self.bundle = load(self.storage.models, pointer)
         if int(stamp or 0) != self.catalogue.stamp or not self.catalogue.items:
             fresh = self.storage.tables.items.stamp()
             if fresh != self.catalogue.stamp:
@@ -157,7 +157,7 @@ class Worker:
         sure(subscription)
         self.counters.write(self.storage.kv, int(self.clock() * 1000))
         subscription.commit()
-        self.flushed = self.clock()
+        self.flushed = time.monotonic()
 
     def hand_over(self, _partitions: Sequence[int]) -> None:
         """Partitions are about to move to another worker: everything polled is applied, so it is written and committed."""

@@ -1,0 +1,178 @@
+"""A platform on servers of its own, under load, whose servers and network can be taken away one by one.
+
+``platform`` starts PostgreSQL, Redis, a Kafka-protocol broker and S3 (all but the broker behind proxies), publishes a small
+live model, and runs ``serve``, ``stream`` and ``archive`` as processes. In the end ``whole`` compares what was acknowledged
+with what was applied: nothing lost, nothing twice.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from msgspec.structs import replace
+
+import servers
+from load import USERS, Asker, Sender
+from processes import Up, Working, running, up, wait_for
+from proxy import Proxy
+from tastemaker.config import Config, Connect, Log, Patience
+from tastemaker.domain import ItemChange, ModelCard
+from tastemaker.features import states
+from tastemaker.models.interactions import Histories, Interactions, Vocabulary
+from tastemaker.models.popular import Popular
+from tastemaker.registry import live
+from tastemaker.storage import Storage, connect, keys
+from tastemaker.storage.kv import consumer_of
+from tastemaker.storage.log import lag_of
+
+PATIENCE = Patience(connect_ms=500, timeout_ms=400, tries=2, failures=3, pause_ms=400)
+PARTITIONS = 4
+VERSION = "popular-a"
+ITEMS = [f"a{n}" for n in range(60)]
+
+
+@dataclass
+class Platform:
+    """The processes, their servers, and who loads them."""
+
+    home: Path
+    config: Config  # past the proxies: for looking at the truth
+    base: str
+    server: Up
+    redis: servers.Redis
+    postgres: servers.PostgreSQL
+    kafka: servers.Server
+    s3: servers.S3
+    to_redis: Proxy
+    to_postgres: Proxy
+    to_s3: Proxy
+    environment: dict[str, str]
+    streams: list[Working] = field(default_factory=list)
+    senders: list[Sender] = field(default_factory=list)
+    askers: list[Asker] = field(default_factory=list)
+
+    def acknowledged(self) -> int:
+        return sum(len(sender.acknowledged) for sender in self.senders)
+
+    def goes_on(self, events: int = 40, patience: float = 30.0) -> None:
+        """Waits until so many more events have been acknowledged."""
+        wanted = self.acknowledged() + events
+        wait_for(lambda: self.acknowledged() >= wanted, patience)
+
+    def answers(self, rung: str, count: int = 5, patience: float = 30.0) -> None:
+        """Waits for so many more answers of a rung."""
+        before = sum(asker.rungs[rung] for asker in self.askers)
+        wait_for(lambda: sum(asker.rungs[rung] for asker in self.askers) >= before + count, patience)
+
+    def rest(self) -> None:
+        """Ends the load, and checks that every answer was one that is promised."""
+        for client in (*self.senders, *self.askers):
+            client.ended.set()
+        for client in (*self.senders, *self.askers):
+            client.join(60)
+            assert client.wrong == []
+
+    def whole(self, patience: float = 90.0) -> None:
+        """Every acknowledged event is applied to its user's state exactly once."""
+        self.rest()
+        with connect(self.config) as storage:
+            wait_for(lambda: self.applied_all(storage), patience)
+            time.sleep(0.5)  # what would be applied twice would be by now
+            found = histories(storage)
+        promised = {item: user for sender in self.senders for user, item in sender.acknowledged}
+        for item, user in promised.items():
+            assert found[user][item] == 1, f"{item} of {user} was applied {found[user][item]} times"
+        twice = {item: count for user in found for item, count in found[user].items() if count != 1}
+        assert twice == {}
+
+    def applied_all(self, storage: Storage) -> bool:
+        if lag_of(storage.log.ends(), storage.log.committed(consumer_of(storage.kv))) > 0:
+            return False
+        found = histories(storage)
+        return all(found[user][item] for sender in self.senders for user, item in sender.acknowledged)
+
+
+def histories(storage: Storage) -> dict[str, Counter[str]]:
+    """How often each item stands in each user's history."""
+    names = [f"u{n}" for n in range(USERS)]
+    packed = storage.kv.get([keys.state(name) for name in names])
+    return {
+        name: Counter(states.unpack(each).history.items) if each is not None else Counter()
+        for name, each in zip(names, packed, strict=True)
+    }
+
+
+def put_version(storage: Storage) -> None:
+    """A live popular model over items that nobody clicks, so that every answer has items."""
+    ids = tuple(sorted(ITEMS))
+    row = (list(range(len(ids))), [float(len(ids) - n) for n in range(len(ids))], [0] * len(ids))
+    model = Popular().fit(Interactions(("u",), Vocabulary(ids), Histories.of([row])))
+    storage.models.publish(f"{VERSION}/model", model.save)
+    storage.tables.models.put(ModelCard(VERSION, "popular", "candidate", 0, {}, {}, "1", "1", "0", artifact=f"{VERSION}/model"))
+    changes = [ItemChange(f"c-{item}", 1, item, f"Film {item}") for item in ids]
+    storage.tables.items.put(changes)
+    live.promote(storage, VERSION, int(time.time() * 1000), f"{VERSION}/model")
+
+
+@contextmanager
+def platform(
+    folder: Path,
+    *,
+    streams: int = 1,
+    broker: type[servers.Server] = servers.Kafka,
+    patience: Patience = PATIENCE,
+    askers: int = 2,
+) -> Iterator[Platform]:
+    """The whole of it, at work and under load."""
+    home = folder / "home"
+    with ExitStack() as stack:
+        redis, postgres = stack.enter_context(servers.Redis()), stack.enter_context(servers.PostgreSQL())
+        kafka, s3 = stack.enter_context(broker()), stack.enter_context(servers.S3())
+        to_redis, to_postgres, to_s3 = (stack.enter_context(Proxy(server.port)) for server in (redis, postgres, s3))
+        import boto3
+
+        environment = servers.s3_environment(f"http://127.0.0.1:{to_s3.port}")
+        boto3.client(
+            "s3", endpoint_url=s3.url, region_name="us-east-1", aws_access_key_id="a", aws_secret_access_key="b"
+        ).create_bucket(Bucket="bucket")
+
+        def places(redis_port: int, postgres_port: int, own: str) -> Connect:
+            database = f"postgresql://tastemaker@127.0.0.1:{postgres_port}/postgres"
+            return Connect(
+                home=str(folder / own), log=f"kafka://{kafka.url}/events", kv=f"redis://127.0.0.1:{redis_port}/0", kv_durable=database,
+                lake="s3://bucket/lake", tables=database, models="s3://bucket/models",
+            )  # fmt: skip
+
+        config = Config(
+            connect=places(redis.port, postgres.port, "truth"),
+            log=Log(partitions=PARTITIONS),
+            patience=replace(patience, spool_mb=0),
+        )
+        os.environ |= servers.s3_environment(s3.url)
+        with connect(config) as storage:
+            put_version(storage)
+        named = places(to_redis.port, to_postgres.port, "home")
+        lines = [f"{name} = {json.dumps(getattr(named, name))}" for name in named.__struct_fields__]
+        waits = [f"{name} = {getattr(patience, name)}" for name in patience.__struct_fields__]
+        (folder / "tastemaker.toml").write_text(
+            "\n".join(["[connect]", *lines, "[log]", f"partitions = {PARTITIONS}", "[patience]", *waits, ""])
+        )
+        server = stack.enter_context(up(home, process="serve", **environment))
+        made = Platform(home, config, server.base, server, redis, postgres, kafka, s3, to_redis, to_postgres, to_s3, environment)
+        for _ in range(streams):
+            made.streams.append(stack.enter_context(running(home, "stream", **environment)))
+        port = int(server.base.rpartition(":")[2])
+        made.senders = [Sender(port, n) for n in range(2)]
+        made.askers = [Asker(port, n) for n in range(askers)]
+        stack.callback(lambda: [client.ended.set() for client in (*made.senders, *made.askers)])
+        for client in (*made.senders, *made.askers):
+            client.start()
+        made.goes_on(20)
+        yield made
