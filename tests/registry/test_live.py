@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import threading
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -38,7 +37,7 @@ def states(storage: Storage) -> dict[str, str]:
 
 def test_nothing_is_live_in_the_beginning(storage: Storage, home: Config) -> None:
     assert live.read(storage.kv) is None
-    assert live.load(home.model_folder, None) == Bundle()
+    assert live.load(storage.models, None) == Bundle()
     assert Bundle().version == ""
     with pytest.raises(NotFound, match="nothing is live, so there is nothing to roll back; run `tastemaker run daily` first"):
         rollback(storage, 1)
@@ -115,7 +114,7 @@ def test_without_any_popular_model_a_version_is_its_own_fallback(storage: Storag
     put(storage, "als-1", kind="als")
     found = promote(storage, "als-1", 1)
     assert found.fallback == "als-1/model"
-    bundle = live.load(home.model_folder, storage.kv.get([keys.LIVE])[0])
+    bundle = live.load(storage.models, storage.kv.get([keys.LIVE])[0])
     assert bundle.model is not None
     assert bundle.fallback is bundle.model, "loaded once"
 
@@ -141,7 +140,7 @@ def test_a_damaged_artifact_is_refused_when_it_is_loaded(storage: Storage, home:
     path = home.model_folder / "m-1" / "model" / "arrays.npz"
     path.write_bytes(path.read_bytes()[:-7] + b"damaged")
     with pytest.raises(StorageError, match="damaged"):
-        live.load(home.model_folder, storage.kv.get([keys.LIVE])[0])
+        live.load(storage.models, storage.kv.get([keys.LIVE])[0])
 
 
 def test_concurrent_readers_see_one_version_or_the_other_never_a_mixture(storage: Storage, home: Config) -> None:
@@ -155,7 +154,7 @@ def test_concurrent_readers_see_one_version_or_the_other_never_a_mixture(storage
 
     def read() -> None:
         while not ended.is_set():
-            bundle = live.load(Path(home.model_folder), storage.kv.get([keys.LIVE])[0])
+            bundle = live.load(storage.models, storage.kv.get([keys.LIVE])[0])
             assert bundle.live is not None
             assert bundle.model is not None
             assert bundle.fallback is not None

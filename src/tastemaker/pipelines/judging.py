@@ -13,15 +13,16 @@ from tastemaker.evaluation.translation import translated
 from tastemaker.models.artifact import load_model
 from tastemaker.pipelines.pipeline import Progress
 from tastemaker.pipelines.steps.train import FALLBACK, MODEL, TWIN
+from tastemaker.storage import Storage
 
 
-def evaluation_of(config: Config, card: ModelCard, split: Split, progress: Progress) -> Evaluation:
+def evaluation_of(storage: Storage, config: Config, card: ModelCard, split: Split, progress: Progress) -> Evaluation:
     """How good a version's twin is on a split."""
-    twin = load_model(config.model_folder / twin_of(card.artifact))
+    twin = load_model(storage.models.folder(twin_of(card.artifact)))
     recommend = translated(twin, split.train.items)
     suffix = card.version.rpartition("-")[2]
     if twin.kind != FALLBACK:
-        standby = load_model(config.model_folder / f"{FALLBACK}-{suffix}" / TWIN)
+        standby = load_model(storage.models.folder(f"{FALLBACK}-{suffix}/{TWIN}"))
         recommend = with_fallback(recommend, translated(standby, split.train.items))
     settings = config.evaluate
     return evaluate(

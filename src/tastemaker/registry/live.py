@@ -7,7 +7,6 @@ those it loaded and loads anew when they differ: it serves the old version or th
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import msgspec
 from msgspec import Struct
@@ -17,6 +16,7 @@ from tastemaker.errors import Conflict, NotFound, did_you_mean
 from tastemaker.models import Recommender
 from tastemaker.models.artifact import load_model
 from tastemaker.storage import Storage, keys
+from tastemaker.storage.artifacts import Artifacts
 from tastemaker.storage.kv import KeyValue
 
 
@@ -55,13 +55,13 @@ def read(kv: KeyValue) -> Live | None:
     return _decode(pointer) if pointer is not None else None
 
 
-def load(folder: Path, pointer: bytes | None) -> Bundle:
-    """The models that a pointer names, from the model store ``folder``."""
+def load(models: Artifacts, pointer: bytes | None) -> Bundle:
+    """The models that a pointer names, from the model store."""
     if pointer is None:
         return Bundle()
     live = _decode(pointer)
-    model = load_model(folder / live.artifact)
-    fallback = model if live.fallback == live.artifact else load_model(folder / live.fallback)
+    model = load_model(models.folder(live.artifact))
+    fallback = model if live.fallback == live.artifact else load_model(models.folder(live.fallback))
     return Bundle(pointer, live, model, fallback)
 
 
@@ -75,7 +75,7 @@ def promote(storage: Storage, version: str, now: int, fallback: str | None = Non
     if before is not None and before.version == version and fallback in (None, before.fallback):
         settle(storage, before)
         return before
-    if not (storage.config.model_folder / card.artifact).is_dir():
+    if not storage.models.has(card.artifact):
         raise Conflict(
             f"model version {version!r}: its artifact {card.artifact!r} is gone; train again or choose another version"
         )
@@ -90,7 +90,7 @@ def promote(storage: Storage, version: str, now: int, fallback: str | None = Non
 def newest_popular(storage: Storage) -> str | None:
     """The artifact of the newest popular model: what strangers get when the first version ever is promoted by hand."""
     there = (card.artifact for card in storage.tables.models.all(kind="popular"))
-    return next((artifact for artifact in there if (storage.config.model_folder / artifact).is_dir()), None)
+    return next((artifact for artifact in there if storage.models.has(artifact)), None)
 
 
 def settle(storage: Storage, live: Live) -> None:
@@ -109,8 +109,7 @@ def restore(storage: Storage, now: int) -> Live | None:
     found = read(storage.kv)
     if found is not None:
         return found
-    folder = storage.config.model_folder
-    whole = (card for card in storage.tables.models.all(state="live") if (folder / card.artifact).is_dir())
+    whole = (card for card in storage.tables.models.all(state="live") if storage.models.has(card.artifact))
     card = next(whole, None)
     return promote(storage, card.version, now) if card is not None else None
 

@@ -1,11 +1,12 @@
 """Where bytes live: the only package that knows a server exists.
 
-Four ports, each chosen by a URL of the configuration and loaded when it is asked for:
+Five ports, each chosen by a URL of the configuration and loaded when it is asked for:
 
     log      events in order, kept for good      storage/log/      sqlite://
     kv       states, slates, the live pointer    storage/kv/       lmdb://
     lake     events as Delta tables              storage/lake.py   file://
     tables   items, users, models, runs          storage/tables/   sqlite://
+    models   what was trained, as files          storage/artifacts.py   a folder
 
 ``connect(config)`` opens them on first use. An adapter's name is its URL's scheme: nothing above this package changes
 when a file becomes a server.
@@ -23,12 +24,14 @@ from tastemaker.errors import MissingExtra, UnknownScheme, did_you_mean
 from tastemaker.storage import kv, log
 
 if TYPE_CHECKING:
+    from tastemaker.storage.artifacts import Artifacts
     from tastemaker.storage.kv import KeyValue
     from tastemaker.storage.lake import Lake
     from tastemaker.storage.log import EventLog
     from tastemaker.storage.tables import Tables
 
 LAKES = dict.fromkeys(("file", "s3"), "tastemaker.storage.lake:open_lake")
+MODELS = dict.fromkeys(("file", "s3"), "tastemaker.storage.artifacts:open_artifacts")
 TABLES = dict.fromkeys(
     ("sqlite", "postgresql", "postgresql+psycopg", "mysql", "mysql+pymysql", "mariadb+pymysql"),
     "tastemaker.storage.tables:open_tables",
@@ -37,7 +40,7 @@ EXTRAS = {"postgresql": "postgres", "mariadb": "mysql", "rediss": "redis"}  # sc
 
 
 class Storage:
-    """The four stores of a configuration, opened on first use. Use it as a context manager."""
+    """The stores of a configuration, opened on first use. Use it as a context manager."""
 
     def __init__(self, config: Config) -> None:
         self.config = config
@@ -62,12 +65,20 @@ class Storage:
         opened: Tables = self._open("tables", TABLES)
         return opened
 
+    @cached_property
+    def models(self) -> Artifacts:
+        url = self.config.url("models")
+        url = url if "://" in url else f"file:///{url}"  # a plain folder will do
+        opener = resolve(url, MODELS, "connect.models")
+        opened: Artifacts = opener(url, self.config.home / "cache" / "models", self.config.patience)
+        return opened
+
     def _open(self, name: str, schemes: Mapping[str, str], *more: object) -> Any:
         url = self.config.url(name)
         return resolve(url, schemes, f"connect.{name}")(url, *more, self.config.patience)
 
     def close(self) -> None:
-        for name in ("log", "kv", "lake", "tables"):
+        for name in ("log", "kv", "lake", "tables", "models"):
             if name in self.__dict__:
                 self.__dict__.pop(name).close()
 

@@ -12,7 +12,6 @@ import random
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import unquote
 
@@ -23,10 +22,12 @@ from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundErr
 from tastemaker.config import Patience
 from tastemaker.errors import ConfigError, Conflict, InputError, NotFound, StorageError
 from tastemaker.storage.columns import SCHEMAS
-from tastemaker.storage.places import Bucket, Folder, Place
+from tastemaker.storage.inspection import Inspection
+from tastemaker.storage.places import Bucket, Folder, Place, folder_of
 
 if TYPE_CHECKING:
     import ibis.expr.types as ir
+    import pyarrow.compute as pc
     from ibis.backends import BaseBackend
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_]{0,63}")
@@ -38,10 +39,7 @@ def open_lake(url: str, patience: Patience | None = None) -> Lake:
     """Opens ``file:///relative/folder`` (four slashes: absolute; made when there is none) or ``s3://bucket/prefix``."""
     if url.startswith("s3://"):
         return Lake(Bucket(url, patience or Patience(), "connect.lake"))
-    name = url.removeprefix("file:///")
-    if name in ("", url):
-        raise ConfigError(f"connect.lake = {url!r}: name a folder, as in file:///folder/lake, or s3://bucket/prefix")
-    root = Path(name).absolute()
+    root = folder_of(url, "connect.lake").absolute()
     if "%" in str(root):  # the Delta library takes it for the escape of a URL, and looks elsewhere
         raise ConfigError(
             f"connect.lake = {url!r}: {root} has a % in its name, which Delta tables cannot have: name another folder"
@@ -81,7 +79,7 @@ class Lake:
 
         return self._retry(name, write)
 
-    def overwrite(self, name: str, data: pa.Table) -> int:
+    def overwrite(self, name: str, data: pa.Table | pa.RecordBatchReader) -> int:
         """Replaces all rows, and the columns too; older versions stay readable. Returns the new version."""
 
         def write() -> int:
@@ -146,6 +144,11 @@ class Lake:
         empty = SCHEMAS[name].empty_table()
         return empty if columns is None else empty.select(list(columns))
 
+    def stream(self, name: str, where: pc.Expression | None = None) -> pa.RecordBatchReader | None:
+        """The newest version's rows, part by part, those of a condition: for tables that memory does not hold. None: no table."""
+        table = self._table(name)
+        return None if table is None else table.to_pyarrow_dataset().scanner(filter=where).to_reader()
+
     def delete(self, name: str, column: str, value: str) -> int:
         """Removes the rows in which a text column has the value; returns how many. Old versions keep them until ``vacuum``."""
         table = self._table(name)
@@ -177,6 +180,10 @@ class Lake:
             return len(table.vacuum(retention_hours=hours, dry_run=False, enforce_retention_duration=False))
 
         return self._retry(name, sweep)
+
+    def inspect(self) -> Inspection:
+        """See ``Inspectable``."""
+        return self.place.inspect()
 
     def close(self) -> None:
         """Nothing is held open."""

@@ -9,14 +9,18 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from tastemaker.config import Patience, hide
 from tastemaker.errors import ConfigError, StorageError, Unavailable
+from tastemaker.storage.inspection import Inspection, disk
 
+PART = 1 << 20  # bytes that are copied at once
 BODY = 10.0  # times the patience of an answer: a request to S3 carries megabytes
 BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 AWAY = re.compile(
@@ -53,6 +57,9 @@ class Folder:
     def exist(self, uris: Sequence[str]) -> bool:
         """Whether all these files are there."""
         return all(Path(uri).exists() for uri in uris)
+
+    def inspect(self) -> Inspection:
+        return Inspection("folder", problems=disk(self.path))
 
     def explain(self, what: str, error: Exception, remedy: str) -> StorageError:
         """The error that callers get."""
@@ -100,25 +107,69 @@ class Bucket:
         )
 
     def names(self, holding: str) -> list[str]:
-        from pyarrow import fs
-
-        try:
+        with self._asked("") as fs:
             found = self.files.get_file_info(fs.FileSelector(self.prefix, allow_not_found=True))
             folders = [entry.path for entry in found if entry.type == fs.FileType.Directory]
             held = self.files.get_file_info([f"{folder}/{holding}" for folder in folders])
-        except OSError as error:
-            raise self.explain(str(self), error, "see that the bucket exists and may be listed") from error
-        there = (folder for folder, entry in zip(folders, held, strict=True) if entry.type != fs.FileType.NotFound)
+            there = (folder for folder, entry in zip(folders, held, strict=True) if entry.type != fs.FileType.NotFound)
         return sorted(folder.rpartition("/")[2] for folder in there)
 
     def exist(self, uris: Sequence[str]) -> bool:
+        with self._asked("") as fs:
+            found = self.files.get_file_info([uri.removeprefix("s3://") for uri in uris])
+        return all(entry.type == fs.FileType.File for entry in found)
+
+    def all_files(self, below: str) -> list[str]:
+        """Names of all objects under a name, relative to the place."""
+        start = f"{self.prefix}/{below}".rstrip("/")
+        with self._asked(below) as fs:
+            found = self.files.get_file_info(fs.FileSelector(start, recursive=True, allow_not_found=True))
+        return [entry.path.removeprefix(f"{self.prefix}/") for entry in found if entry.type == fs.FileType.File]
+
+    def read(self, name: str) -> bytes | None:
+        """A small object's content; None when there is none."""
+        try:
+            with self._asked(name, FileNotFoundError), self.files.open_input_stream(f"{self.prefix}/{name}") as stream:
+                content: bytes = stream.read()
+        except FileNotFoundError:
+            return None
+        return content
+
+    def write(self, name: str, content: bytes) -> None:
+        with self._asked(name), self.files.open_output_stream(f"{self.prefix}/{name}") as stream:
+            stream.write(content)
+
+    def upload(self, path: Path, name: str) -> None:
+        with self._asked(name), path.open("rb") as file, self.files.open_output_stream(f"{self.prefix}/{name}") as stream:
+            shutil.copyfileobj(file, stream, PART)
+
+    def download(self, name: str, path: Path) -> None:
+        with self._asked(name), self.files.open_input_stream(f"{self.prefix}/{name}") as stream, path.open("wb") as file:
+            shutil.copyfileobj(stream, file, PART)
+
+    def delete(self, name: str) -> None:
+        """Removes an object; one that is gone already is no error."""
+        with suppress(FileNotFoundError), self._asked(name, FileNotFoundError):
+            self.files.delete_file(f"{self.prefix}/{name}")
+
+    def inspect(self) -> Inspection:
+        bucket = self.prefix.partition("/")[0]
+        with self._asked("") as fs:
+            if self.files.get_file_info(bucket).type == fs.FileType.NotFound:
+                raise StorageError(f"s3://{bucket}: there is no such bucket: create it, or see AWS_ENDPOINT_URL and AWS_REGION")
+        return Inspection("S3")
+
+    @contextmanager
+    def _asked(self, name: str, missing: type[Exception] | tuple[()] = ()) -> Iterator[Any]:
+        """Arrow's module for the block; an error of the store leaves it as one of ours, but ``missing`` as it is."""
         from pyarrow import fs
 
         try:
-            found = self.files.get_file_info([uri.removeprefix("s3://") for uri in uris])
+            yield fs
+        except missing:
+            raise
         except OSError as error:
-            raise self.explain(str(self), error, "see that the bucket exists and may be read") from error
-        return all(entry.type == fs.FileType.File for entry in found)
+            raise self.explain(self.uri(name), error, "see that the bucket exists and that you may use it") from error
 
     def explain(self, what: str, error: Exception, remedy: str) -> StorageError:
         said = " ".join(COLOURS.sub("", str(error)).replace("↳", "").split())
@@ -126,3 +177,11 @@ class Bucket:
 
 
 Place = Folder | Bucket
+
+
+def folder_of(url: str, key: str) -> Path:
+    """The folder of ``file:///relative`` or, with four slashes, ``file:////absolute``."""
+    name = url.removeprefix("file:///")
+    if name in ("", url):
+        raise ConfigError(f"{key} = {hide(url)!r}: name a folder, as in file:///folder, or s3://bucket/prefix")
+    return Path(name)

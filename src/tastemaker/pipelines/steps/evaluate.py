@@ -38,7 +38,7 @@ def evaluate_candidates(storage: Storage, config: Config, window: Window, progre
         if card is None:
             continue  # the live version's card may have been removed by hand
         progress(done, len(judged), version)
-        found = evaluation_of(config, card, split, lambda *_: None)
+        found = evaluation_of(storage, config, card, split, lambda *_: None)
         users, excluded = found.users, found.excluded
         keep(storage, window, card, found, split, candidate=version in versions)
         values[version] = found.intervals[config.evaluate.metric].value

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from tastemaker.config import Config
 from tastemaker.models import create
 from tastemaker.pipelines.pipeline import Outcome, Progress, Window
-from tastemaker.pipelines.steps.train import FALLBACK, MODEL, remove
+from tastemaker.pipelines.steps.train import FALLBACK, MODEL
 from tastemaker.pipelines.training import pinned
 from tastemaker.registry import live
 from tastemaker.storage import Storage, keys
@@ -25,9 +25,9 @@ def freshen(storage: Storage, config: Config, window: Window, progress: Progress
     model = create(FALLBACK, config.models.get(FALLBACK, {}))
     model.fit(data, seed=config.train.seed, progress=lambda a, b, note: progress(a, b, note))
     artifact = f"{FALLBACK}-{window.suffix}/{MODEL}"
-    if not (config.model_folder / artifact).is_dir():  # a run taken up again finds it, whole, and perhaps in use
-        remove(config.model_folder / artifact.partition("/")[0])
-        model.save(config.model_folder / artifact)
+    if not storage.models.has(artifact):  # a run taken up again finds it, whole, and perhaps in use
+        storage.models.remove(artifact.partition("/")[0])
+        storage.models.publish(artifact, model.save)
     now = live.read(storage.kv) or now  # somebody may have promoted another version meanwhile
     if now.kind != FALLBACK:  # a live popular model is its own fallback
         storage.kv.put({keys.LIVE: msgspec.json.encode(replace(now, fallback=artifact))})

@@ -26,12 +26,12 @@ def gate(storage: Storage, config: Config, window: Window, progress: Progress) -
     data, _, _ = pinned(storage, config, window)
     split = split_of(data, config.evaluate)
     progress(0, 2, version)
-    candidate = contender(config, card, split)
+    candidate = contender(storage, config, card, split)
     progress(1, 2, "beside the live model")
     now = live.read(storage.kv)
     rival = storage.tables.models.get(now.version) if now is not None and now.version != version else None
     verdict = judge(
-        candidate, contender(config, rival, split) if rival else None, config.gate, config.evaluate.metric, window.end
+        candidate, contender(storage, config, rival, split) if rival else None, config.gate, config.evaluate.metric, window.end
     )
     state = card.state if verdict.passed or card.state == "live" else "rejected"
     storage.tables.models.put(replace(card, verdict=verdict, state=state))
@@ -40,5 +40,5 @@ def gate(storage: Storage, config: Config, window: Window, progress: Progress) -
     return Outcome(summary, halt="" if verdict.passed else f"the gate is closed for {version}: {', '.join(failed)}")
 
 
-def contender(config: Config, card: ModelCard, split: Split) -> Contender:
-    return Contender(card.version, evaluation_of(config, card, split, lambda *_: None), int(card.data.get("events", 0)))
+def contender(storage: Storage, config: Config, card: ModelCard, split: Split) -> Contender:
+    return Contender(card.version, evaluation_of(storage, config, card, split, lambda *_: None), int(card.data.get("events", 0)))

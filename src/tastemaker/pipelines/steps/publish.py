@@ -56,12 +56,11 @@ def write_slates(
     """Composes and stores everybody's slate; returns for how many users."""
     data, _, _ = pinned(storage, config, window)
     ends: list[int] = summary_of(storage, window, "ingest")["ends"]
-    model = load_model(config.model_folder / artifact)
+    model = load_model(storage.models.folder(artifact))
     items = storage.tables.items
     catalogue = Catalogue.of(items.all(), items.stamp(), items.deleted())
-    shelf = Shelf(
-        catalogue, model, load_model(config.model_folder / fallback), because=config.serving.because
-    )  # no trending: it would be stale by the time it is shown
+    standby = load_model(storage.models.folder(fallback))
+    shelf = Shelf(catalogue, model, standby, because=config.serving.because)  # trending would be stale when it is shown
     erased = erased_users(storage)
     block = config.publish.block
     for start in range(0, len(data.users), block):

@@ -6,10 +6,8 @@ as the live model of later runs. The model learns from everything and is what go
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Mapping
-from pathlib import Path
 
 import msgspec
 
@@ -26,6 +24,7 @@ from tastemaker.models.interactions import Interactions
 from tastemaker.pipelines.pipeline import Outcome, Progress, Window
 from tastemaker.pipelines.training import pinned
 from tastemaker.storage import Storage
+from tastemaker.storage.artifacts import Artifacts
 
 MODEL, TWIN = "model", "twin"
 FALLBACK = "popular"
@@ -58,7 +57,7 @@ def train(storage: Storage, config: Config, window: Window, progress: Progress) 
             progress(done * 100 + (100 * step) // max(total, 1), len(kinds) * 100, f"{kind}: {note}")
 
         try:
-            card = train_one(config, models[kind], split, data, version, facts, report, window.end)
+            card = train_one(storage.models, config, models[kind], split, data, version, facts, report, window.end)
         except InputError as error:  # a model that this data cannot feed, as nmf without categories
             if kind == FALLBACK:
                 raise  # there is nothing to learn from at all
@@ -70,6 +69,7 @@ def train(storage: Storage, config: Config, window: Window, progress: Progress) 
 
 
 def train_one(
+    store: Artifacts,
     config: Config,
     model: Recommender,
     split: Split,
@@ -81,13 +81,12 @@ def train_one(
 ) -> ModelCard:
     """Trains the twin and the model and saves both."""
     began = time.perf_counter()
-    folder: Path = config.model_folder / version
-    remove(folder)
+    store.remove(version)  # what a run that was killed left of a version that nobody knows of yet
     twin = create(model.kind, msgspec.to_builtins(model.params))
     twin.fit(split.train, seed=config.train.seed, progress=lambda a, b, note: progress(a, 2 * b, f"{note} (to be judged)"))
-    twin.save(folder / TWIN)
+    store.publish(f"{version}/{TWIN}", twin.save)
     model.fit(data, seed=config.train.seed, progress=lambda a, b, note: progress(a + b, 2 * b, note))
-    model.save(folder / MODEL)
+    store.publish(f"{version}/{MODEL}", model.save)
     return ModelCard(
         version,
         model.kind,
@@ -109,12 +108,6 @@ def check_metric(config: Evaluate) -> None:
     known = [f"{name}@{k}" for name in PER_USER for k in config.k]
     if config.metric not in known:
         raise ConfigError(f"evaluate.metric = {config.metric!r} is not computed; {did_you_mean(config.metric, known)}")
-
-
-def remove(folder: Path) -> None:
-    """Removes what a run that was killed left of a version that nobody knows of yet."""
-    if folder.exists():
-        shutil.rmtree(folder)
 
 
 def split_of(data: Interactions, config: Evaluate) -> Split:
