@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import ast
+import asyncio
 import inspect
 import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
 from msgspec.structs import replace
 
-from api import Api, api, logged
-from tastemaker.config import Config, Serving
+import servers
+from api import Api, api, eventually, logged
+from tastemaker.config import Config, Patience, Serving
 from tastemaker.errors import ConfigError
 from tastemaker.serving import auth
 from tastemaker.serving.server import refuse_open_door
-from tastemaker.storage import Storage
+from tastemaker.storage import Storage, connect
 from tastemaker.storage.tables import access
 
 CLICK = {"type": "interaction", "user": "u1", "item": "i7", "kind": "click"}
@@ -101,6 +105,7 @@ def test_a_revoked_key_is_refused_once_the_trust_in_it_is_over(
     storage: Storage, home: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(auth, "TRUST", 0.2)
+    monkeypatch.setattr(auth, "PATIENCE", 10.0)  # slow machines must not change what a test sees
     secret = storage.tables.keys.create("app", ["read"], 0)
     with api(storage, asked_for_keys(home)) as server:
         assert send(server, READ, secret).status_code == 200
@@ -108,6 +113,60 @@ def test_a_revoked_key_is_refused_once_the_trust_in_it_is_over(
         time.sleep(0.25)
         answer = send(server, READ, secret)
     assert (answer.status_code, "revoked" in answer.text) == (401, True)
+
+
+@pytest.fixture
+def far(home: Config) -> Iterator[tuple[servers.PostgreSQL, Storage, Config]]:
+    """Stores whose tables lie on a server of this test."""
+    with servers.PostgreSQL() as server:
+        config = asked_for_keys(replace(home, connect=replace(home.connect, tables=f"{server.url}/postgres")))
+        config = replace(config, patience=Patience(connect_ms=300, timeout_ms=300, pause_ms=200))
+        with connect(config) as storage:
+            yield server, storage, config
+
+
+def test_while_the_tables_are_away_known_keys_open_as_before_and_others_have_to_wait(
+    far: tuple[servers.PostgreSQL, Storage, Config], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(auth, "TRUST", 0.0)
+    server, storage, config = far
+    secret, other = (storage.tables.keys.create(name, ["read"], 0) for name in ("known", "other"))
+    with api(storage, config) as running:
+        assert send(running, READ, secret).status_code == 200
+        server.kill()
+        began = time.monotonic()
+        assert [send(running, READ, secret).status_code for _ in range(20)] == [200] * 20
+        assert time.monotonic() - began < 2.0
+        answer = send(running, READ, other)
+        assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+        assert other not in answer.text
+        assert send(running, ADMIN, secret).status_code == 403
+        server.start()
+        assert eventually(lambda: send(running, READ, other).status_code == 200)
+        assert storage.tables.keys.revoke(next(key.id for key in storage.tables.keys.all() if key.name == "known"))
+        assert eventually(lambda: send(running, READ, secret).status_code == 401)
+
+
+def test_slow_tables_hold_up_neither_the_event_loop_nor_a_known_key(
+    far: tuple[servers.PostgreSQL, Storage, Config], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import psycopg
+
+    monkeypatch.setattr(auth, "TRUST", 0.0)
+    server, storage, config = far
+    secret = storage.tables.keys.create("known", ["read"], 0)
+    with api(storage, config) as running, psycopg.connect(f"{server.url}/postgres") as blocking:
+        assert send(running, READ, secret).status_code == 200
+        blocking.execute("LOCK TABLE api_keys")  # whoever reads keys waits for the end of this transaction
+        began = time.monotonic()
+        assert [send(running, READ, secret).status_code for _ in range(20)] == [200] * 20
+        with ThreadPoolExecutor(1) as pool:
+            stranger = pool.submit(send, running, READ, "tm_stranger")
+            assert running.client.get("/health").status_code == 200
+            assert time.monotonic() - began < 2.0
+            assert not stranger.done()
+            blocking.rollback()
+            assert stranger.result().status_code == 401
 
 
 def test_a_key_that_asks_too_often_gets_429_and_others_do_not_suffer(storage: Storage, home: Config) -> None:
@@ -140,8 +199,8 @@ def test_on_another_address_nothing_is_open(storage: Storage, home: Config) -> N
     guard = auth.Auth(storage, replace(home, serving=Serving(host="0.0.0.0")))
     for scope in ("read", "write", "admin"):
         with pytest.raises(auth.Denied):
-            guard.allow([], scope)
-    guard.allow([(b"x-api-key", secret.encode())], "read")
+            asyncio.run(guard.allow([], scope))
+    asyncio.run(guard.allow([(b"x-api-key", secret.encode())], "read"))
 
 
 def test_secrets_are_kept_as_hashes_and_compared_in_constant_time(storage: Storage, home: Config) -> None:

@@ -3,20 +3,30 @@
 ``write`` sends events and changes the catalogue, ``read`` asks for recommendations, ``admin`` erases users and moves the
 live version. On loopback, without ``serving.keys``, write and read are open; admin never is: no key, no admin. A key comes
 as ``Authorization: Bearer KEY`` or ``X-API-Key: KEY``.
+
+Keys are looked up beside the event loop, each once in a while. When the tables are away or slow, a key that was good when it
+was last looked up goes on being good for an hour; one that nobody knows yet has to wait for the tables.
 """
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import time
 from collections.abc import Iterable
+from dataclasses import dataclass
 
+from tastemaker import telemetry
 from tastemaker.config import Config
 from tastemaker.storage import Storage
 from tastemaker.storage.tables.access import ApiKey
 
 LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 TRUST = 5.0  # seconds for which a checked key is not looked up again: how long a revoked one may live on
+AWAY_TRUST = 3600.0  # the same while the tables cannot be asked
+PATIENCE = 0.1  # seconds that a request with a known key waits for the tables
+MOST = 10_000  # keys remembered
+PAUSE = 1.0  # seconds before they are asked again after they did not answer
 
 
 class Denied(Exception):
@@ -27,6 +37,15 @@ class Denied(Exception):
         self.status = status
 
 
+@dataclass
+class Checked:
+    """What the tables said of a key, and until when that is taken for granted."""
+
+    key: ApiKey | None
+    asked: float
+    until: float
+
+
 class Auth:
     """Checks the keys of requests. One per process."""
 
@@ -34,17 +53,18 @@ class Auth:
         self.storage = storage
         self.open = config.serving.host in LOOPBACK and not config.serving.keys
         self.rate = config.serving.rate
-        self._checked: dict[bytes, tuple[float, ApiKey | None]] = {}
+        self._checked: dict[bytes, Checked] = {}
+        self._asking: dict[bytes, asyncio.Task[ApiKey | None]] = {}
         self._tokens: dict[str, tuple[float, float]] = {}  # key id -> (tokens left, when)
 
-    def allow(self, headers: Iterable[tuple[bytes, bytes]], scope: str) -> None:
+    async def allow(self, headers: Iterable[tuple[bytes, bytes]], scope: str) -> None:
         """Returns when the request may go on, else raises ``Denied``."""
         if self.open and scope != "admin":
             return
         secret = secret_of(headers)
         if secret is None:
             raise Denied(401, f"this needs an API key with scope {scope!r}: tastemaker keys create NAME --scope {scope}")
-        key = self._look_up(secret)
+        key = await self._look_up(secret)
         if key is None:
             raise Denied(401, "this API key is unknown or revoked: tastemaker keys list")
         if scope not in key.scopes and "admin" not in key.scopes:
@@ -52,17 +72,37 @@ class Auth:
         if self.rate and not self._spend(str(key.id)):
             raise Denied(429, f"more than {self.rate:g} requests a second with this key (serving.rate); try again in a second")
 
-    def _look_up(self, secret: str) -> ApiKey | None:
+    async def _look_up(self, secret: str) -> ApiKey | None:
         digest = hashlib.sha256(secret.encode()).digest()
         now = time.monotonic()
         known = self._checked.get(digest)
-        if known is not None and now - known[0] < TRUST:
-            return known[1]
-        if len(self._checked) > 10_000:
+        if known is not None and now < known.until:
+            return known.key
+        trusted = known is not None and known.key is not None and now - known.asked < AWAY_TRUST
+        asking = self._asking.get(digest)
+        if asking is None:
+            asking = self._asking[digest] = asyncio.create_task(self._ask(digest, secret))
+            asking.add_done_callback(lambda done: self._asked(digest, done))
+        if known is None or not trusted:
+            return await asyncio.shield(asking)
+        known.until = now + PAUSE  # for the others, who need not wait as well
+        await asyncio.wait([asking], timeout=PATIENCE)
+        answered = asking.done() and asking.exception() is None
+        return asking.result() if answered else known.key
+
+    async def _ask(self, digest: bytes, secret: str) -> ApiKey | None:
+        asked = time.monotonic()
+        key = await asyncio.to_thread(self.storage.tables.keys.verify, secret)
+        if len(self._checked) > MOST:
             self._checked.clear()
-        key = self.storage.tables.keys.verify(secret)
-        self._checked[digest] = (now, key)
+        self._checked[digest] = Checked(key, asked, asked + TRUST)
         return key
+
+    def _asked(self, digest: bytes, done: asyncio.Task[ApiKey | None]) -> None:
+        """One question less is open. Requests that wait for it hear of an error themselves, others never do."""
+        del self._asking[digest]
+        if not done.cancelled() and (error := done.exception()) is not None:
+            telemetry.log.error("keys_not_checked", error=str(error))
 
     def _spend(self, name: str) -> bool:
         """Token bucket: one second's worth of requests may come at once."""

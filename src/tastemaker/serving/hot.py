@@ -105,7 +105,7 @@ class Hot:
             telemetry.TRAFFIC.note(route, CLASSES[status // 100], time.perf_counter() - began)
 
     async def recommend(self, raw: bytes, scope: Scope, began: float) -> tuple[int, bytes]:
-        self.auth.allow(scope["headers"], "read")
+        await self.auth.allow(scope["headers"], "read")
         if not raw.isascii():
             raise InputError("user", raw.decode("utf-8", "replace"), "percent-encode what is not ASCII in a path")
         user = raw.decode("ascii") if b"%" not in raw else unquote(raw.decode("ascii"))
@@ -116,7 +116,7 @@ class Hot:
         return 200, await self.recommending.answer(ask, began)
 
     async def events(self, scope: Scope, receive: Receive) -> tuple[int, bytes]:
-        self.auth.allow(scope["headers"], "write")
+        await self.auth.allow(scope["headers"], "write")
         receipt = await self.ingest.take(await self.body(receive))
         return status_of(receipt), _encode(receipt)
 

@@ -65,6 +65,7 @@ class Recommending:
         self.k = config.serving.k
         self.decisions = Decisions(storage)
         self._count = itertools.count()
+        self._failures, self._told = 0, -1.0  # reads since the operator was told, and when
 
     def quick(self, user: str, began: float) -> bytes | None:
         """The plainest request, as most are: the front of the stored slate, if it is up to date; else None."""
@@ -118,6 +119,14 @@ class Recommending:
         """Seconds until the deadline of a request."""
         return self.deadline - (time.perf_counter() - began)
 
+    def _failed(self, error: Exception) -> None:
+        """What the ladder makes up for is told to the operator, at most once a second: every request meets it."""
+        moment = time.monotonic()
+        self._failures += 1
+        if moment - self._told >= 1.0:
+            telemetry.log.error("online_store_failed", error=str(error), times=self._failures)
+            self._told, self._failures = moment, 0
+
     async def _stored(self, ask: Ask, now: Now, began: float) -> Answer | None:
         """The stored slate, where it is up to date and answers the request."""
         version = now.bundle.version
@@ -130,7 +139,7 @@ class Recommending:
                 return Answer(front.rung, front.made, front.opening, front.tail)
             (whole,) = await self._read((keys.whole(version, ask.user),), began)
         except Exception as error:
-            failed(error)
+            self._failed(error)
             return None
         return self._pick(ask, now, front.rung, whole)
 
@@ -139,7 +148,7 @@ class Recommending:
         try:
             slate = decode_whole(whole) if whole is not None else None
         except Exception as error:
-            failed(error)
+            self._failed(error)
             return None
         if slate is None:
             return None
@@ -166,7 +175,7 @@ class Recommending:
             packed, whole = await self._read((keys.state(ask.user), keys.whole(now.bundle.version, ask.user)), began)
             state = states.unpack(packed) if packed is not None else state
         except Exception as error:
-            failed(error)
+            self._failed(error)
         return await self._in_time(now, ask, Taste(state.history, state.preferences), began, state.offset, whole)
 
     async def _in_time(
@@ -211,11 +220,6 @@ class Recommending:
     def close(self) -> None:
         self.pool.shutdown(wait=True, cancel_futures=True)
         self.decisions.flush()
-
-
-def failed(error: Exception) -> None:
-    """What the ladder makes up for is told to the operator."""
-    telemetry.log.error("online_store_failed", error=str(error))
 
 
 def age_of(made: int, moment: float) -> float:

@@ -27,7 +27,7 @@ async def recommendations(
 ) -> Response:
     """The best items for a user, best first, each with its reasons. Unknown users get what is popular."""
     parts = parts_of(request)
-    parts.auth.allow(request.scope["headers"], "read")
+    await parts.auth.allow(request.scope["headers"], "read")
     # The parameters above are for the page; the query string itself is read as the hot route reads it.
     ask = ask_of(user, request.scope["query_string"], parts.config.serving.k)
     body = await parts.recommending.answer(ask, time.perf_counter())
@@ -38,6 +38,6 @@ async def recommendations(
 async def events(request: Request) -> Response:
     """Takes one event or a batch. Acknowledged events are durable; an id sent again is a duplicate and stored once."""
     parts = parts_of(request)
-    parts.auth.allow(request.scope["headers"], "write")
+    await parts.auth.allow(request.scope["headers"], "write")
     receipt = await parts.ingest.take(await body_of(request))
     return Response(msgspec.json.encode(receipt), status_of(receipt), media_type="application/json")

@@ -35,14 +35,14 @@ async def page(
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
 ) -> Response:
     """Items in order of their ids."""
-    parts = allowed(request, "read")
-    return answer([shown(item) for item in parts.storage.tables.items.page(after, limit)])
+    parts = await allowed(request, "read")
+    return answer([shown(item) for item in await asyncio.to_thread(parts.storage.tables.items.page, after, limit)])
 
 
 @router.post("", openapi_extra=json_body({"type": "array", "items": schema(ItemRow)}, example([{"item": "i9", **FILM}])))
 async def upsert(request: Request) -> Response:
     """Writes many items at once: all of them, or none when one is wrong."""
-    parts = allowed(request, "write")
+    parts = await allowed(request, "write")
     now = int(time.time() * 1000)
     rows = schemas.decode(await body_of(request), list[ItemRow])
     changes = [change(row.item, row, now, f"[{index}].") for index, row in enumerate(rows)]
@@ -53,7 +53,8 @@ async def upsert(request: Request) -> Response:
 @router.get("/{item}")
 async def read(request: Request, item: str) -> Response:
     """One item."""
-    found = allowed(request, "read").storage.tables.items.get(item)
+    parts = await allowed(request, "read")
+    found = await asyncio.to_thread(parts.storage.tables.items.get, item)
     if found is None:
         raise NotFound(f"item {item!r} does not exist; PUT /v1/items/{item} makes it")
     return answer(shown(found))
@@ -62,7 +63,7 @@ async def read(request: Request, item: str) -> Response:
 @router.put("/{item}", openapi_extra=json_body(schema(ItemBody), example(FILM)))
 async def put(request: Request, item: str) -> Response:
     """Writes the whole state of an item; it can be recommended within a second (cold items by what is new)."""
-    parts = allowed(request, "write")
+    parts = await allowed(request, "write")
     body = schemas.decode(await body_of(request), ItemBody)
     made = change(item, body, int(time.time() * 1000))
     await write(parts, [made])
@@ -72,8 +73,8 @@ async def put(request: Request, item: str) -> Response:
 @router.delete("/{item}")
 async def delete(request: Request, item: str) -> Response:
     """Takes an item out of the catalogue; it is not recommended from now on. Its past events stay."""
-    parts = allowed(request, "write")
-    if parts.storage.tables.items.get(item) is None:
+    parts = await allowed(request, "write")
+    if await asyncio.to_thread(parts.storage.tables.items.get, item) is None:
         raise NotFound(f"item {item!r} does not exist")
     now = int(time.time() * 1000)
     await write(parts, [ItemChange(uuid.uuid4().hex, now, item, active=False, deleted=True)])
@@ -83,7 +84,7 @@ async def delete(request: Request, item: str) -> Response:
 @router.get("/{item}/similar")
 async def similar(request: Request, item: str, k: Annotated[int, Query(ge=1, le=100)] = 10) -> Response:
     """Items that go with this one: by the live model, or popular ones of its categories while the model does not know it."""
-    now = allowed(request, "read").current.now
+    now = (await allowed(request, "read")).current.now
     model, catalogue = now.bundle.model, now.catalogue
     number = model.items.number.get(item) if model is not None else None
     if number is None and item not in catalogue.items:
@@ -113,9 +114,9 @@ def alike(fallback: Any, categories: tuple[str, ...], now: Any) -> list[tuple[st
     return [(fallback.items.ids[n], s) for n, s in zip(found.items[0].tolist(), found.scores[0].tolist(), strict=True) if n >= 0]
 
 
-def allowed(request: Request, scope: str) -> Parts:
+async def allowed(request: Request, scope: str) -> Parts:
     parts = parts_of(request)
-    parts.auth.allow(request.scope["headers"], scope)
+    await parts.auth.allow(request.scope["headers"], scope)
     return parts
 
 

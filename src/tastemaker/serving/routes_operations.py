@@ -19,6 +19,7 @@ from tastemaker.domain import ModelCard
 from tastemaker.errors import NotFound
 from tastemaker.registry.live import promote, rollback
 from tastemaker.serving.routes_items import allowed, answer
+from tastemaker.storage import keys
 
 router = APIRouter()
 ASSETS = Path(swagger_ui_path)
@@ -27,14 +28,16 @@ ASSETS = Path(swagger_ui_path)
 @router.get("/v1/models", tags=["models"])
 async def models(request: Request, limit: Annotated[int, Query(ge=1, le=1000)] = 50) -> Response:
     """Model versions with state, metrics and the gate's verdict, newest first."""
-    parts = allowed(request, "read")
-    return answer([shown(card) for card in parts.storage.tables.models.all()[:limit]])
+    parts = await allowed(request, "read")
+    cards = await asyncio.to_thread(parts.storage.tables.models.all)
+    return answer([shown(card) for card in cards[:limit]])
 
 
 @router.get("/v1/models/{version}", tags=["models"])
 async def model(request: Request, version: str) -> Response:
     """One model's whole card."""
-    card = allowed(request, "read").storage.tables.models.get(version)
+    parts = await allowed(request, "read")
+    card = await asyncio.to_thread(parts.storage.tables.models.get, version)
     if card is None:
         raise NotFound(f"model version {version!r} does not exist; GET /v1/models lists them")
     return answer(card)
@@ -43,8 +46,8 @@ async def model(request: Request, version: str) -> Response:
 @router.post("/v1/models/{version}/promote", tags=["models"])
 async def promote_model(request: Request, version: str) -> Response:
     """Makes a version live. Needs an admin key."""
-    parts = allowed(request, "admin")
-    live = promote(parts.storage, version, int(time.time() * 1000))
+    parts = await allowed(request, "admin")
+    live = await asyncio.to_thread(promote, parts.storage, version, int(time.time() * 1000))
     await asyncio.to_thread(parts.current.look)
     return answer(live)
 
@@ -52,8 +55,8 @@ async def promote_model(request: Request, version: str) -> Response:
 @router.post("/v1/models/rollback", tags=["models"])
 async def rollback_model(request: Request) -> Response:
     """Makes the version before the live one live again. Needs an admin key."""
-    parts = allowed(request, "admin")
-    live = rollback(parts.storage, int(time.time() * 1000))
+    parts = await allowed(request, "admin")
+    live = await asyncio.to_thread(rollback, parts.storage, int(time.time() * 1000))
     await asyncio.to_thread(parts.current.look)
     return answer(live)
 
@@ -70,13 +73,13 @@ async def ready(request: Request) -> Response:
     parts = request.app.state.parts
     problems: list[str] = []
     try:
-        parts.storage.kv.get(["live"])
-        parts.storage.log.ends()
+        await parts.storage.kv.fetch([keys.LIVE])
+        await asyncio.to_thread(parts.storage.log.ends)
     except Exception as error:
         problems.append(f"{type(error).__name__}: {error}")
     if parts.current.failure is not None:
         problems.append(f"live model: {parts.current.failure}")
-    nearline = parts.nearline() if parts.nearline else None
+    nearline = await asyncio.to_thread(parts.nearline) if parts.nearline else None
     body = {"ready": not problems, "live": parts.current.now.bundle.version or None, "problems": problems, "nearline": nearline}
     return Response(msgspec.json.encode(body), 503 if problems else 200, media_type="application/json")
 

@@ -32,7 +32,7 @@ SESSION = {"history": ["i7", {"item": "i9", "kind": "play", "time": "2026-01-31T
 )
 async def upsert(request: Request) -> Response:
     """Writes many users at once: all of them, or none when one is wrong."""
-    parts = allowed(request, "write")
+    parts = await allowed(request, "write")
     rows = schemas.decode(await body_of(request), list[UserRow])
     await write(parts, [change(row.user, row) for row in rows])
     return answer({"written": len(rows)})
@@ -41,9 +41,9 @@ async def upsert(request: Request) -> Response:
 @router.get("/users/{user}")
 async def read(request: Request, user: str) -> Response:
     """What is known of a user: profile, stated preferences, the newest events and the last one applied."""
-    parts = allowed(request, "read")
-    profile = parts.storage.tables.users.get(user)
-    packed = parts.storage.kv.get([keys.state(user)])[0]
+    parts = await allowed(request, "read")
+    profile = await asyncio.to_thread(parts.storage.tables.users.get, user)
+    (packed,) = await parts.storage.kv.fetch([keys.state(user)])
     if profile is None and packed is None:
         raise NotFound(f"user {user!r} has sent no event and has no profile")
     state = states.unpack(packed) if packed is not None else None
@@ -66,7 +66,7 @@ async def read(request: Request, user: str) -> Response:
 @router.put("/users/{user}", openapi_extra=json_body(schema(UserBody), example({"preferences": {"Drama": 5}, "segment": "de"})))
 async def put(request: Request, user: str) -> Response:
     """Writes facts about a user; what is left out stays as it was."""
-    parts = allowed(request, "write")
+    parts = await allowed(request, "write")
     await write(parts, [change(user, schemas.decode(await body_of(request), UserBody))])
     return answer({"user": user})
 
@@ -77,7 +77,7 @@ async def put(request: Request, user: str) -> Response:
 )
 async def preferences(request: Request, user: str) -> Response:
     """Replaces the stated preferences: category -> score; above 0 is liking. A new user gets items of these at once."""
-    parts = allowed(request, "write")
+    parts = await allowed(request, "write")
     stated = schemas.decode(await body_of(request), dict[str, Score])
     await write(parts, [change(user, UserBody(preferences=stated))])
     return answer({"user": user, "preferences": stated})
@@ -86,11 +86,10 @@ async def preferences(request: Request, user: str) -> Response:
 @router.delete("/users/{user}")
 async def delete(request: Request, user: str) -> Response:
     """Erases a user everywhere and says what was removed where. Needs an admin key."""
-    parts = allowed(request, "admin")
+    parts = await allowed(request, "admin")
     parts.recommending.decisions.flush()  # those of the last moment must be in the log before it is searched
     await parts.ingest.append([Erase(uuid.uuid4().hex, int(time.time() * 1000), user)])
-    versions = [card.version for card in parts.storage.tables.models.all()]
-    return answer({"user": user, "removed": await asyncio.to_thread(erase, parts.storage, user, versions)})
+    return answer({"user": user, "removed": await asyncio.to_thread(erase_everywhere, parts, user)})
 
 
 @router.post(
@@ -101,7 +100,7 @@ async def delete(request: Request, user: str) -> Response:
 )
 async def session(request: Request) -> Response:
     """Recommendations for somebody without an account: the history comes in the body and is not stored."""
-    parts = allowed(request, "read")
+    parts = await allowed(request, "read")
     body = schemas.decode(await body_of(request), SessionBody)
     now = int(time.time() * 1000)
     events = [PastEvent(past) if isinstance(past, str) else past for past in body.history]
@@ -115,6 +114,11 @@ async def session(request: Request) -> Response:
     ask = Ask(user, body.k or parts.config.serving.k, body.surface, body.category, body.exclude, body.session)
     made = await parts.recommending.answer_session(ask, History(items, weights, times), body.preferences)
     return Response(made, media_type="application/json")
+
+
+def erase_everywhere(parts: Parts, user: str) -> dict[str, int]:
+    """Takes a while, so it runs beside the event loop."""
+    return erase(parts.storage, user, [card.version for card in parts.storage.tables.models.all()])
 
 
 def change(user: str, body: UserBody) -> UserChange:
