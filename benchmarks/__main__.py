@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-NAMES = ("models", "importing", "serving", "freshness")
+NAMES = ("models", "importing", "serving", "freshness", "nearline", "publishing")
 
 
 def main() -> None:

@@ -1,39 +1,72 @@
 """How long until a click shows: from the acknowledgement of an event to the first answer that reflects it.
 
-``tastemaker up`` runs as its own process over a made-up catalogue with a live als model. Events arrive at a steady rate from
-an open loop (the next one does not wait for the last one's effect); each clicks the user's first recommendation, and the
-user is asked again until the item is gone from an answer of the rung ``personal``. The figure is the time from the 202 to
-that answer's arrival.
+    python -m benchmarks.freshness [--on files|cluster] [--quick]
+
+The platform runs over a made-up catalogue with a live als model: on files as one process (``tastemaker up``); on a cluster,
+which is Kafka, Redis before PostgreSQL and S3, as ``tastemaker serve`` and ``tastemaker stream``. Events arrive at a steady
+rate from an open loop (the next one does not wait for the last one's effect); each clicks the user's first recommendation,
+and the user is asked again until the item is gone from an answer of the rung ``personal``. The figure is the time from the
+202 to that answer's arrival.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-import os
-import subprocess
-import sys
 import tempfile
 import time
-import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 
 import click
 import numpy as np
 
+import profiles
 from benchmarks.load import Connection, until
 from benchmarks.report import machine, write_section
-from benchmarks.serving import prepare
+from benchmarks.running import CORES, QUICK, running
+from benchmarks.world import ITEMS, SMALL, USERS, prepare, settings
+from tastemaker.config import Config
+from tastemaker.storage import connect
+from tastemaker.storage.kv import consumer_of
+from tastemaker.storage.log import lag_of
 
-RATE, SECONDS, USERS = 50, 30, 1_500
-PORT = 18_311
-PAUSE = 0.002  # between two questions about the same user
 PATIENCE = 5.0
 
 
-async def one(user: str, number: int, began: float, found: list[float]) -> None:
+@dataclass(frozen=True)
+class Place:
+    """Where the platform lives and what it has to bear."""
+
+    section: str  # of the report
+    processes: tuple[tuple[str, ...], ...]  # the first one serves
+    rate: int  # clicks a second
+    seconds: int
+    pause: float  # between two questions about the same user
+    told: str
+
+
+PLACES = {
+    "files": Place(
+        "freshness", (("up", "--no-schedule"),), 50, 30, 0.002, "Everything embedded in one process (`tastemaker up`)"
+    ),
+    "cluster": Place(
+        "freshness-cluster",
+        (("serve",), ("stream",)),
+        200,
+        20,
+        0.010,
+        "`tastemaker serve` and `tastemaker stream` over Kafka, Redis before PostgreSQL, and S3",
+    ),
+}
+
+
+async def one(port: int, pause: float, user: str, number: int, began: float, found: list[float]) -> None:
     """Waits for its moment, clicks, and asks until the click shows."""
     await asyncio.sleep(max(0.0, began - time.perf_counter()))
-    connection = await Connection.open(PORT)
+    connection = await Connection.open(port)
     _, body = await connection.get(f"/v1/users/{user}/recommendations")
     answer = json.loads(body)
     item = answer["items"][0]["item"]
@@ -56,51 +89,65 @@ async def one(user: str, number: int, began: float, found: list[float]) -> None:
             found.append((time.perf_counter() - acknowledged) * 1000)
             connection.close()
             return
-        await asyncio.sleep(PAUSE)
+        await asyncio.sleep(pause)
     raise TimeoutError(f"the click of {user} on {item} did not show within {PATIENCE} s")
 
 
-async def stream(seconds: int, first: int, seed: int) -> list[float]:
-    """``RATE`` clicks a second, each of another user; events are numbered from ``first``."""
+async def stream(port: int, place: Place, users: int, seconds: int, first: int, seed: int) -> list[float]:
+    """``place.rate`` clicks a second, each of another user; events are numbered from ``first``."""
     found: list[float] = []
     start = time.perf_counter() + 0.5
-    order = np.random.default_rng(seed).permutation(USERS).tolist()
-    await asyncio.gather(*(one(f"u{order[n % USERS]}", first + n, start + n / RATE, found) for n in range(RATE * seconds)))
+    order = np.random.default_rng(seed).permutation(users).tolist()
+    await asyncio.gather(
+        *(
+            one(port, place.pause, f"u{order[n % users]}", first + n, start + n / place.rate, found)
+            for n in range(place.rate * seconds)
+        )
+    )
     return found
 
 
-def ready() -> bool:
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{PORT}/ready", timeout=1) as answer:
-            state = json.load(answer)
-    except OSError:
-        return False
-    return bool(state["ready"] and state["live"] and state["nearline"]["lag"] == 0)
+@contextmanager
+def platform(config: Config, place: Place) -> Iterator[int]:
+    """The platform at work, behind no event; its port."""
+    with ExitStack() as stack, connect(config) as storage:
+        children = [stack.enter_context(running(config.connect, *each, cores=set(CORES))) for each in place.processes]
+        until(
+            lambda: lag_of(storage.log.ends(), storage.log.committed(consumer_of(storage.kv))) == 0,
+            "applying what is in the log",
+        )
+        yield children[0][1]
+
+
+def measure(name: str, quick: bool) -> str:
+    """The report of one place."""
+    place = PLACES[name]
+    world, warm, seconds = (SMALL, 1, 1) if quick else ((USERS, ITEMS, 60), 3, place.seconds)
+    with tempfile.TemporaryDirectory() as home:
+        config = settings(profiles.PROFILES[name](Path(home)))
+        prepare(config, *world)
+        with platform(config, place) as port:
+            asyncio.run(stream(port, place, world[0], warm, 0, seed=2))
+            found = asyncio.run(stream(port, place, world[0], seconds, 10_000, seed=3))
+    p50, p95, p99 = np.percentile(found, [50, 95, 99])
+    return (
+        f"| clicks | at | p50 | p95 | p99 | longest |\n|---:|---:|---:|---:|---:|---:|\n"
+        f"| {len(found):,} | {place.rate}/s | {p50:.1f} ms | {p95:.1f} ms | **{p99:.1f} ms** | {max(found):.1f} ms |\n\n"
+        f"{place.told}, als over {world[1]:,} items; client, servers and platform share the machine; a user is asked every "
+        f"{place.pause * 1000:.0f} ms. {machine()}"
+    )
 
 
 @click.command()
-def main() -> None:
+@click.option("--on", "names", type=click.Choice(list(PLACES)), multiple=True, help="Where; both unless one is named.")
+@QUICK
+def main(names: tuple[str, ...], quick: bool) -> None:
     """Measure the time from a click to its effect."""
-    with tempfile.TemporaryDirectory() as home:
-        prepare(home)
-        environ = os.environ | {"TASTEMAKER_CONNECT__HOME": home, "TASTEMAKER_SERVING__PORT": str(PORT)}
-        child = subprocess.Popen([sys.executable, "-m", "tastemaker", "up", "--no-schedule"], env=environ)
-        try:
-            until(ready, "starting tastemaker up")
-            asyncio.run(stream(3, 0, seed=2))  # warms up
-            found = asyncio.run(stream(SECONDS, 10_000, seed=3))
-        finally:
-            child.terminate()
-            child.wait()
-    p50, p95, p99 = np.percentile(found, [50, 95, 99])
-    text = (
-        f"| clicks | at | p50 | p95 | p99 | longest |\n|---:|---:|---:|---:|---:|---:|\n"
-        f"| {len(found):,} | {RATE}/s | {p50:.1f} ms | {p95:.1f} ms | **{p99:.1f} ms** | {max(found):.1f} ms |\n\n"
-        "Everything embedded in one process (`tastemaker up`), als over 20,000 items; client and server share the machine. "
-        f"{machine()}"
-    )
-    print(text)
-    write_section("freshness", text)
+    for name in names or PLACES:
+        text = measure(name, quick)
+        print(text, flush=True)
+        if not quick:
+            write_section(PLACES[name].section, text)
 
 
 if __name__ == "__main__":

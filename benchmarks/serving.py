@@ -25,14 +25,12 @@ import numpy as np
 
 from benchmarks.load import closed_loop, cpu_seconds, saturate, until
 from benchmarks.report import machine, write_section
-from benchmarks.world import START, fill, publish
-from tastemaker.config import Config, load
+from benchmarks.world import ITEMS, START, USERS, prepare, settings
+from tastemaker.config import Connect
 from tastemaker.domain import Interaction
 from tastemaker.storage import connect
 
 ROUNDS, SECONDS, CONNECTIONS = 30, 0.3, 64
-USERS, ITEMS, PER_USER = 2_000, 20_000, 60
-MODELS = ("popular", "als")
 
 
 async def bare(scope: dict[str, object], _receive: object, send: object) -> None:
@@ -47,42 +45,12 @@ BODY = b"x" * int(os.environ.get("BARE_BYTES", "1500"))
 HEADERS = [(b"content-type", b"application/json"), (b"content-length", str(len(BODY)).encode())]
 
 
-def settings(home: str) -> Config:
-    environ = {
-        "TASTEMAKER_CONNECT__HOME": home,
-        "TASTEMAKER_TRAIN__MODELS": str(list(MODELS)).replace("'", '"'),
-        "TASTEMAKER_TRAIN__SEED": "0",
-        "TASTEMAKER_EVALUATE__METRIC": "ndcg@10",
-    }
-    return load(environ=environ)[0]
-
-
-def prepare(home: str) -> None:
-    """A catalogue of 20,000 items with slates for everybody under an als model."""
-    config = settings(home)
-    with connect(config) as storage:
-        fill(storage, users=USERS, items=ITEMS, per_user=PER_USER)
-        publish(storage, config)
-        from tastemaker.registry.live import promote
-        from tastemaker.streaming.worker import Worker
-
-        version = next(card.version for card in storage.tables.models.all(kind="als"))
-        promote(storage, version, START)
-        worker = Worker(storage, config)
-        worker.drain()
-        worker.stop()
-        from tastemaker.pipelines.catalog import pipeline
-        from tastemaker.pipelines.local import run_pipeline
-
-        run_pipeline(storage, config, pipeline("hourly"))
-
-
 def move_on(home: str) -> None:
     """One more event for everybody, applied to the states, without new slates."""
     from tastemaker.slates.sources import Shelf
     from tastemaker.streaming.update import update
 
-    config = settings(home)
+    config = settings(Connect(home))
     with connect(config) as storage:
         ends = storage.log.ends()
         events = [Interaction(f"late-{n}", START + 40 * 86_400_000, f"u{n}", f"i{n * 7 % ITEMS}", "click") for n in range(USERS)]
@@ -100,7 +68,7 @@ def serve(kind: str, home: str, port: int) -> None:
     from tastemaker.serving.app import create_app
     from tastemaker.serving.server import server
 
-    config = settings(home)
+    config = settings(Connect(home))
     config = replace(config, serving=replace(config.serving, port=port))
     with connect(config) as storage:
         if kind == "tastemaker":
@@ -205,7 +173,7 @@ def main(kind: str | None, home: str, port: int) -> None:
         serve(kind, home, port)
         return
     with tempfile.TemporaryDirectory() as folder:
-        prepare(folder)
+        prepare(settings(Connect(folder)))
         found = measure(folder)
     text = (
         f"| | CPU per request | × bare | requests/s seen by the client |\n|---|---:|---:|---:|\n"

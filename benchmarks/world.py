@@ -7,12 +7,35 @@ from __future__ import annotations
 
 import numpy as np
 
-from tastemaker.config import Config
+from tastemaker.config import Config, Connect, Evaluate, Train
 from tastemaker.domain import Interaction, ItemChange
-from tastemaker.storage import Storage
+from tastemaker.storage import Storage, connect
 
 START = 1_750_000_000_000
+USERS, ITEMS, PER_USER = 2_000, 20_000, 60
+SMALL = (300, 500, 20)  # the same, where only the way is tried
 GENRES = ("Action", "Comedy", "Drama", "Horror", "Romance", "Thriller", "Documentary", "Animation")
+
+
+def settings(places: Connect) -> Config:
+    return Config(places, train=Train(("popular", "als")), evaluate=Evaluate(metric="ndcg@10"))
+
+
+def prepare(config: Config, users: int = USERS, items: int = ITEMS, per_user: int = PER_USER) -> None:
+    """A platform with such a world: an als model is live, and states and slates are there for everybody."""
+    from tastemaker.pipelines.catalog import pipeline
+    from tastemaker.pipelines.local import run_pipeline
+    from tastemaker.registry.live import promote
+    from tastemaker.streaming.worker import Worker
+
+    with connect(config) as storage:
+        fill(storage, users=users, items=items, per_user=per_user)
+        run_pipeline(storage, config, pipeline("daily"))
+        promote(storage, next(card.version for card in storage.tables.models.all(kind="als")), START)
+        worker = Worker(storage, config)
+        worker.drain()
+        worker.stop()
+        run_pipeline(storage, config, pipeline("hourly"))
 
 
 def fill(storage: Storage, *, users: int, items: int, per_user: int, seed: int = 0) -> None:
@@ -40,15 +63,3 @@ def fill(storage: Storage, *, users: int, items: int, per_user: int, seed: int =
                 block.append(Interaction(f"e{number}", time, f"u{user}", f"i{item}", "click"))
                 number += 1
         storage.log.append(block).result()
-
-
-def publish(storage: Storage, config: Config) -> str:
-    """Runs the daily pipeline; returns the live version."""
-    from tastemaker.pipelines.catalog import pipeline
-    from tastemaker.pipelines.local import run_pipeline
-    from tastemaker.registry.live import read
-
-    run_pipeline(storage, config, pipeline("daily"))
-    live = read(storage.kv)
-    assert live is not None
-    return live.version
