@@ -14,6 +14,7 @@ from typing import NamedTuple, Protocol
 
 from tastemaker.config import Patience
 from tastemaker.domain import AnyEvent, Record
+from tastemaker.errors import ConfigError, InputError
 
 Position = tuple[int, int]
 """(partition, offset) of a record."""
@@ -137,3 +138,18 @@ def lag_of(ends: Sequence[int], committed: Sequence[int] | Mapping[int, int]) ->
     3
     """
     return sum(end - committed[partition] for partition, end in enumerate(ends))
+
+
+def check_partition(partition: int, partitions: int) -> None:
+    """Raises ``InputError`` for a partition that a log does not have."""
+    if not 0 <= partition < partitions:
+        raise InputError("partition", partition, f"the log has partitions 0 to {partitions - 1}")
+
+
+def check_partitions(wanted: int, found: int, place: object) -> None:
+    """Raises ``ConfigError`` where a log was made with another number of partitions."""
+    if found != wanted:
+        raise ConfigError(
+            f"log.partitions = {wanted}, but {place} was made with {found}: set log.partitions = {found}, "
+            "or write the events into a new log (connect.log)"
+        )

@@ -9,7 +9,7 @@ checked before they are written: what is in the log can be read.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import NamedTuple, TypeVar
@@ -17,7 +17,7 @@ from typing import NamedTuple, TypeVar
 import msgspec
 import pyarrow as pa
 
-from tastemaker.domain import EVENTS, AnyEvent, Erase, Event, Exposure, decode_events, encode_event, key_of
+from tastemaker.domain import EVENTS, AnyEvent, Erase, Event, Exposure, Record, decode_events, encode_event, key_of
 from tastemaker.errors import InputError
 from tastemaker.storage.log import Packed, partition_of
 
@@ -155,6 +155,24 @@ def decompress(payload: bytes) -> bytes:
 def unpack(payload: bytes) -> list[AnyEvent | None]:
     """The events of a batch, None where one was erased."""
     return decode_list(decompress(payload))
+
+
+def cut(rows: Iterable[tuple[int, list[AnyEvent | None]]], partition: int, start: int, limit: int) -> tuple[list[Record], int]:
+    """Records from offset ``start`` on out of batches in order, each behind the offset of its first event.
+
+    Also the offset behind the last event looked at: erased ones are passed by. Takes no more rows than it needs.
+    """
+    records: list[Record] = []
+    position = start
+    for first, events in rows:
+        while len(records) < limit and position < first + len(events):
+            low = position - first
+            part = events[low : low + limit - len(records)]
+            records += [Record(partition, offset, event) for offset, event in enumerate(part, position) if event is not None]
+            position += len(part)
+        if len(records) >= limit:
+            break
+    return records, position
 
 
 def without(payload: bytes, user: str) -> tuple[bytes, int] | None:

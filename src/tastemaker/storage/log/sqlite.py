@@ -7,23 +7,22 @@ Write-ahead logging with ``synchronous=FULL`` means: what was acknowledged survi
 
 from __future__ import annotations
 
-import itertools
 import sqlite3
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import NamedTuple
 
 from tastemaker.config import Patience
 from tastemaker.domain import AnyEvent, Record
-from tastemaker.errors import ConfigError, InputError, StorageError
-from tastemaker.storage.log import Leaving, Packed, Position, batches, partition_of
+from tastemaker.errors import ConfigError, StorageError
+from tastemaker.storage.log import Leaving, Packed, Position, batches, check_partition, check_partitions, partition_of
+from tastemaker.storage.log.appends import Appender, acknowledge, by_partition, encode
 from tastemaker.storage.log.group_commit import GroupCommit, Job
 from tastemaker.storage.log.sqlite_file import connect, failure, set_journal
-from tastemaker.storage.log.subscription import PollingSubscription
+from tastemaker.storage.log.subscription import RECHECK, Alone, PollingSubscription, Seen
 
 TABLES = """
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
@@ -38,12 +37,6 @@ ROWS = """SELECT first, count, payload FROM batches WHERE partition = ?1
 COMMIT_GROUP = """INSERT INTO commits VALUES (?, ?, ?)
     ON CONFLICT DO UPDATE SET next = max(next, excluded.next)"""
 Task = Callable[[sqlite3.Connection], object]
-
-
-class Append(NamedTuple):
-    """Events on their way to the writer, which encodes them."""
-
-    prepare: Callable[[], batches.Prepared]
 
 
 def open_log(url: str, partitions: int, patience: Patience | None = None) -> SqliteLog:  # noqa: ARG001 - a file needs no patience
@@ -74,6 +67,7 @@ class SqliteLog:
         self._committed = threading.Condition()
         self._connection: sqlite3.Connection | None = None  # the writer's, used by its thread alone
         self._writer = GroupCommit(self._write, self._end, str(path))
+        self._appender = Appender(self._writer, partitions)
 
     def prepare(self) -> None:
         """Creates the tables of a new file, and checks the number of partitions of an old one."""
@@ -82,50 +76,24 @@ class SqliteLog:
         except OSError as error:
             raise StorageError(f"{self.path}: its folder cannot be made: {error.strerror}") from error
         found: int = self._submit(self._create).result()
-        if found != self.partitions:
-            raise ConfigError(
-                f"log.partitions = {self.partitions}, but {self.path} was made with {found}: set log.partitions = {found}, "
-                "or write the events into a new log (connect.log)"
-            )
+        check_partitions(self.partitions, found, self.path)
 
     def append(self, events: Sequence[AnyEvent], *, checked: bool = False) -> Future[list[Position]]:
         """See ``EventLog``. Callers that append without end should wait for earlier futures: the queue has no bound."""
-        return self._writer.submit(Append(lambda: batches.prepare(events, self.partitions, checked=checked)), len(events))
+        return self._appender.events(events, checked)
 
     def append_packed(self, events: Sequence[Packed]) -> Future[list[Position]]:
-        return self._writer.submit(Append(lambda: batches.prepare_packed(events, self.partitions)), len(events))
+        return self._appender.packed(events)
 
     def read(self, partition: int, start: int, limit: int) -> list[Record]:
-        if not 0 <= partition < self.partitions:
-            raise InputError("partition", partition, f"the log has partitions 0 to {self.partitions - 1}")
+        check_partition(partition, self.partitions)
         return self.take(partition, start, limit, {})[0]
 
-    def take(
-        self, partition: int, start: int, limit: int, seen: dict[int, tuple[bytes, list[AnyEvent | None]]]
-    ) -> tuple[list[Record], int]:
-        """Records from ``start`` on, and the offset behind the last one looked at: erased ones are passed by.
-
-        ``seen`` keeps the last batch of each partition decoded. It counts only while the stored bytes are the same, so
-        that what another process erased is never handed out.
-        """
-        records: list[Record] = []
-        position = start
+    def take(self, partition: int, start: int, limit: int, seen: Seen) -> tuple[list[Record], int]:
+        """See ``Source``. A batch that was seen counts only while the stored bytes are the same, so that what another
+        process erased is never handed out."""
         with self._reading() as connection, closing(connection.execute(ROWS, (partition, start))) as rows:
-            while len(records) < limit and (row := rows.fetchone()):
-                first, count, payload = row
-                if first + count <= position:
-                    continue
-                known = seen.get(partition)
-                events = known[1] if known and known[0] == payload else batches.unpack(payload)
-                seen[partition] = payload, events
-                while len(records) < limit and position < first + count:
-                    low = position - first
-                    part = events[low : low + limit - len(records)]
-                    records += [
-                        Record(partition, offset, event) for offset, event in enumerate(part, position) if event is not None
-                    ]
-                    position += len(part)
-        return records, position
+            return batches.cut(decoded(rows, partition, start, seen), partition, start, limit)
 
     def ends(self) -> list[int]:
         with self._reading() as connection:
@@ -136,7 +104,7 @@ class SqliteLog:
         return [0] * self.partitions
 
     def subscribe(self, group: str, *, leaving: Leaving | None = None, alone: bool = False) -> PollingSubscription:  # noqa: ARG002 - whoever reads a file reads all of it
-        return PollingSubscription(self, group)
+        return PollingSubscription(self, Alone(self, group))
 
     def committed(self, group: str) -> list[int]:
         with self._reading() as connection:
@@ -153,9 +121,9 @@ class SqliteLog:
         return self._commits
 
     def wait(self, commits: int, timeout: float) -> None:
-        """Waits until there are more transactions than ``commits``."""
+        """Waits for a transaction of this process; those of others are found by looking again soon."""
         with self._committed:
-            self._committed.wait_for(lambda: self._commits != commits, timeout)
+            self._committed.wait_for(lambda: self._commits != commits, min(timeout, RECHECK))
 
     def erase(self, user: str) -> int:
         """See ``EventLog``. All that bears the user's key is in one partition; freed pages and the WAL are overwritten."""
@@ -238,22 +206,13 @@ class SqliteLog:
 
     def _write(self, jobs: Sequence[Job]) -> None:
         """One transaction for all jobs; an append that cannot be encoded fails alone, a failing disk fails them all."""
-        ready: list[tuple[Job, batches.Prepared]] = []
-        tasks: list[Job] = []
-        for job in jobs:
-            if not isinstance(job.work, Append):
-                tasks.append(job)
-                continue
-            try:
-                ready.append((job, job.work.prepare()))
-            except InputError as error:
-                job.future.set_exception(error)
+        ready, tasks = encode(jobs)
         try:
             connection = self._writing()
             if connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
                 set_journal(connection)
             connection.execute("BEGIN IMMEDIATE")
-            starts = insert(connection, [prepared for _, prepared in ready])
+            starts = insert(connection, by_partition(ready))
             results = [task.work(connection) for task in tasks]
             connection.execute("COMMIT")
         except sqlite3.Error as error:
@@ -262,9 +221,7 @@ class SqliteLog:
         with self._committed:
             self._commits += 1
             self._committed.notify_all()
-        counters = {partition: itertools.count(start) for partition, start in starts.items()}
-        for job, prepared in ready:
-            job.future.set_result([(partition, next(counters[partition])) for partition in prepared.where])
+        acknowledge(ready, starts)
         for job, result in zip(tasks, results, strict=True):
             job.future.set_result(result)
 
@@ -274,17 +231,25 @@ class SqliteLog:
             self._connection = None
 
 
-def insert(connection: sqlite3.Connection, appends: Sequence[batches.Prepared]) -> dict[int, int]:
-    """Writes appends behind the ends of their partitions; returns the first new offset of each."""
-    pieces: dict[int, list[batches.Piece]] = {}
-    for append in appends:
-        for piece in append.pieces:
-            pieces.setdefault(piece.partition, []).append(piece)
+def decoded(
+    rows: Iterable[tuple[int, int, bytes]], partition: int, start: int, seen: Seen
+) -> Iterator[tuple[int, list[AnyEvent | None]]]:
+    """The events of batches that reach beyond ``start``."""
+    for first, count, payload in rows:
+        if first + count > start:
+            known = seen.get(partition)
+            events = known[1] if known and known[0] == payload else batches.unpack(payload)
+            seen[partition] = payload, events
+            yield first, events
+
+
+def insert(connection: sqlite3.Connection, parts: Mapping[int, Sequence[tuple[int, bytes]]]) -> dict[int, int]:
+    """Writes batches behind the ends of their partitions; returns the first new offset of each."""
     starts: dict[int, int] = {}
-    for partition, group in pieces.items():
+    for partition, rows in parts.items():
         row = connection.execute(END, (partition,)).fetchone()
         offset = starts[partition] = row[0] if row else 0
-        for count, payload in batches.assemble(group):
+        for count, payload in rows:
             connection.execute("INSERT INTO batches VALUES (?, ?, ?, ?)", (partition, offset, count, payload))
             offset += count
     return starts

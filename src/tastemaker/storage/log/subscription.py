@@ -1,19 +1,23 @@
-"""A consumer that asks the log: fair over the partitions, woken by appends of its own process.
+"""A consumer that asks the log: fair over its partitions, woken by appends.
 
-For logs whose records are read with a query. Appends of this process wake it at once, those of others are noticed by
-asking again every ``RECHECK`` seconds.
+For logs whose records are read with a query. Which partitions are its own, its ``Membership`` knows: all of them for a log
+in a file and for whoever reads alone, or those that the members of a group have shared out among themselves.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from tastemaker.domain import AnyEvent, Record
 from tastemaker.errors import InputError
 
-RECHECK = 0.05
+RECHECK = 0.05  # seconds between two looks for records that nobody told us of
+
+Seen = dict[int, tuple[object, list[AnyEvent | None]]]
+"""Partition -> its last batch, decoded, and what tells whether the stored one is still the same."""
 
 
 class Source(Protocol):
@@ -21,9 +25,8 @@ class Source(Protocol):
 
     partitions: int
 
-    def take(
-        self, partition: int, start: int, limit: int, seen: dict[int, tuple[bytes, list[AnyEvent | None]]]
-    ) -> tuple[list[Record], int]: ...
+    def take(self, partition: int, start: int, limit: int, seen: Seen) -> tuple[list[Record], int]:
+        """Records from ``start`` on, and the offset behind the last one looked at. It moves on unless nothing is there."""
 
     def ends(self) -> list[int]: ...
 
@@ -31,34 +34,111 @@ class Source(Protocol):
 
     def commit(self, group: str, positions: Mapping[int, int]) -> None: ...
 
-    def commits(self) -> int: ...
+    def commits(self) -> int:
+        """A count that grows when something was appended."""
 
-    def wait(self, commits: int, timeout: float) -> None: ...
+    def wait(self, commits: int, timeout: float) -> None:
+        """Waits until the count is another one, at most so long that an append nobody told us of is found soon."""
+
+
+class Change(NamedTuple):
+    """Partitions that came, with the offsets to begin at, and went; ``lost`` when some went without our being asked."""
+
+    gained: Mapping[int, int] = {}
+    gone: frozenset[int] = frozenset()
+    lost: bool = False
+
+
+SAME = Change()
+
+
+class Membership(Protocol):
+    """What a member of a group has."""
+
+    def join(self) -> dict[int, int]:
+        """Its partitions and the offsets to begin at."""
+
+    def tend(self) -> Change:
+        """Does what is due, often nothing: tells the others that we live, hands partitions over, takes some."""
+
+    def pause(self) -> float:
+        """Seconds until something will be due."""
+
+    def holds(self) -> bool: ...
+
+    def commit(self, positions: Mapping[int, int]) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class Alone:
+    """A ``Membership`` of all partitions, which asks nobody."""
+
+    def __init__(self, log: Source, group: str) -> None:
+        self._log, self._group = log, group
+
+    def join(self) -> dict[int, int]:
+        return dict(enumerate(self._log.committed(self._group)))
+
+    def tend(self) -> Change:
+        return SAME
+
+    def pause(self) -> float:
+        return math.inf
+
+    def holds(self) -> bool:
+        return True
+
+    def commit(self, positions: Mapping[int, int]) -> None:
+        self._log.commit(self._group, positions)
+
+    def close(self) -> None:
+        """Nobody knows of us."""
 
 
 class PollingSubscription:
     """A ``Subscription``."""
 
-    def __init__(self, log: Source, group: str) -> None:
-        self._log, self._group = log, group
-        self.partitions = tuple(range(log.partitions))
-        self._done = log.committed(group)
-        self._next = list(self._done)
-        self._seen: dict[int, tuple[bytes, list[AnyEvent | None]]] = {}
+    def __init__(self, log: Source, membership: Membership) -> None:
+        self._log, self._membership = log, membership
+        self._done = membership.join()
+        self._next = dict(self._done)
+        self._seen: Seen = {}
         self._turn = 0  # the partition that is asked first
 
+    @property
+    def partitions(self) -> tuple[int, ...]:
+        return tuple(sorted(self._next))
+
     def poll(self, limit: int, timeout: float) -> list[Record]:
+        """See ``Subscription``. A poll that fails has moved nothing: the next one begins where it did."""
         if limit < 1:
             raise InputError("limit", limit, "ask for at least one record")
         until = time.monotonic() + timeout
         while True:
+            lost = self._tend()
             commits = self._log.commits()
-            records, moved = self._round(limit)
+            before = dict(self._next)
+            try:
+                records, moved = self._round(limit)
+            except BaseException:
+                self._next = before
+                raise
             left = until - time.monotonic()
-            if records or (left <= 0 and not moved):
+            if records or lost or (left <= 0 and not moved):  # who lost something should see it before it might come back
                 return records
             if not moved:
-                self._log.wait(commits, min(RECHECK, left))
+                self._log.wait(commits, min(left, self._membership.pause()))
+
+    def _tend(self) -> bool:
+        """Lets partitions come and go; whether some went without our being asked."""
+        change = self._membership.tend()
+        for partition in change.gone:
+            del self._next[partition], self._done[partition]
+            self._seen.pop(partition, None)
+        self._next |= change.gained
+        self._done |= change.gained
+        return change.lost
 
     def _round(self, limit: int) -> tuple[list[Record], bool]:
         """Equal shares for all partitions; what some do not need goes to the others."""
@@ -80,22 +160,27 @@ class PollingSubscription:
 
     def _behind(self) -> list[int]:
         """Partitions with records that were not polled, beginning with the one whose turn it is."""
-        count = self._log.partitions
+        if not self._next:
+            return []
         ends = self._log.ends()
-        turns = [(self._turn + step) % count for step in range(count)]
+        turns = sorted(self._next, key=lambda partition: (partition < self._turn, partition))
         return [partition for partition in turns if ends[partition] > self._next[partition]]
 
     def holds(self) -> bool:
-        return True  # a file's only member of its group
+        return self._membership.holds()
 
     def commit(self) -> None:
-        moved = {partition: offset for partition, offset in enumerate(self._next) if offset > self._done[partition]}
+        moved = {partition: offset for partition, offset in self._next.items() if offset > self._done[partition]}
         if moved:
-            self._log.commit(self._group, moved)
-            self._done = list(self._next)
+            self._membership.commit(moved)
+            self._done = dict(self._next)
 
     def lag(self) -> int:
-        return sum(end - done for end, done in zip(self._log.ends(), self._next, strict=True))
+        if not self._next:
+            return 0
+        ends = self._log.ends()
+        return sum(ends[partition] - offset for partition, offset in self._next.items())
 
     def close(self) -> None:
         self._seen.clear()
+        self._membership.close()
