@@ -32,6 +32,7 @@ def open_kv(url: str, patience: Patience | None = None) -> RedisKeyValue:
     """Opens a URL as ``redis_urls.py`` describes them. Connects on first use: the server may come later."""
     patience = patience or Patience()
     place = parse(url)
+    place.context()  # what is wrong with certificates is said now, not in a request
     servers: Servers = Cluster(place, patience) if place.mode == "cluster" else OneServer(place, patience)
     return RedisKeyValue(servers, Careful(place.name, patience, AWAY, REMEDY))
 

@@ -100,9 +100,7 @@ class ClusterReading:
 
     def __init__(self, place: Place, patience: Patience, careful: Careful, ended: Callable[[], None]) -> None:
         nodes = [AsyncNode(host, port) for host, port in place.hosts]
-        words = keywords(place, patience)
-        words.pop("ssl_ca_path", None)  # the asynchronous client does not know it
-        self.client = AsyncCluster(startup_nodes=nodes, retry=AsyncRetry(NoBackoff(), 0), **words)
+        self.client = AsyncCluster(startup_nodes=nodes, retry=AsyncRetry(NoBackoff(), 0), **keywords(place, patience))
         self.limit = (patience.connect_ms + patience.timeout_ms) / 1000
         self.careful = careful
         self.turns = Turns(self._send, careful)

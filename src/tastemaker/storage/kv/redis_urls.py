@@ -60,15 +60,18 @@ class Place:
         return found
 
     def context(self) -> ssl.SSLContext | None:
-        """The same for the event loop; None without TLS."""
+        """The same for the event loop; None without TLS. Raises ``ConfigError`` for files that are no certificates."""
         if not self.tls:
             return None
         chosen = self.ssl_keywords
-        context = ssl.create_default_context(cafile=chosen.get("ssl_ca_certs"), capath=chosen.get("ssl_ca_path"))
+        try:
+            context = ssl.create_default_context(cafile=chosen.get("ssl_ca_certs"), capath=chosen.get("ssl_ca_path"))
+            if "ssl_certfile" in chosen:
+                context.load_cert_chain(chosen["ssl_certfile"], chosen.get("ssl_keyfile"))
+        except OSError as error:
+            raise wrong(self.name, f"names certificates that cannot be read: {error}; give files in PEM form") from error
         context.check_hostname = chosen.get("ssl_check_hostname", True)
         context.verify_mode = REQUIREMENTS[chosen.get("ssl_cert_reqs", "required")]
-        if "ssl_certfile" in chosen:
-            context.load_cert_chain(chosen["ssl_certfile"], chosen.get("ssl_keyfile"))
         return context
 
 
@@ -89,6 +92,8 @@ def parse(url: str) -> Place:
     options = options_of(query, name)
     if mode == "single" and len(hosts) > 1:
         raise wrong(name, "names several servers; write redis+cluster:// or redis+sentinel:// for them")
+    if mode == "cluster" and "ssl_ca_path" in options:
+        raise wrong(name, "has ssl_ca_path, which the clients of clusters do not take; give one file as ssl_ca_certs")
     steps = [unquote(step) for step in path.split("/") if step]
     service = steps.pop(0) if mode == "sentinel" and steps else ""
     if mode == "sentinel" and not service:
