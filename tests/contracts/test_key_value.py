@@ -18,6 +18,7 @@ from tastemaker.errors import InputError, StorageError
 from tastemaker.storage import keys, resolve
 from tastemaker.storage import kv as ports
 from tastemaker.storage.kv import KeyValue
+from tastemaker.storage.kv.cached import Cached
 
 ADAPTERS: dict[str, Callable[[Path], str]] = {
     "lmdb": lambda folder: f"lmdb:///{folder}/deep/kv",
@@ -25,6 +26,7 @@ ADAPTERS: dict[str, Callable[[Path], str]] = {
     "redis-cluster": lambda _: servers_redis.cluster(),
     "redis-sentinel": lambda _: servers_redis.sentinel(),
     "postgresql": lambda _: servers.postgresql(),
+    "cached": lambda _: f"{servers.redis()} {servers.postgresql()}",
 }
 # Keys around the limits of stores: long ones that share their beginning, up to 256 characters of four bytes each.
 KEYS = st.one_of(
@@ -35,6 +37,10 @@ KEYS = st.one_of(
 
 
 def open_at(url: str) -> KeyValue:
+    """A store; of two URLs, the first in front of the second."""
+    front, _, back = url.partition(" ")
+    if back:
+        return Cached(open_at(front), resolve(back, ports.DURABLE, "connect.kv_durable")(back))
     kv: KeyValue = resolve(url, ports.SCHEMES, "connect.kv")(url)
     return kv
 
@@ -145,6 +151,87 @@ def test_an_event_loop_gets_the_same_as_a_thread(kv: KeyValue) -> None:
         assert asyncio.run(fetch()) == [*([str(n).encode(), None, str(n).encode()] for n in range(300)), []]
     with pytest.raises(InputError, match="key"):
         asyncio.run(kv.fetch([""]))
+
+
+def test_filling_writes_over_what_is_there_and_leaves_the_rest(kv: KeyValue) -> None:
+    kv.fill({f"slate:v1:u{n:04}": b"first" for n in range(0, 3000, 2)} | {"other": b"1"})
+    kv.put({"slate:v1:u0001": b"by the worker", "slate:v1:x": b"kept"})
+    kv.fill({f"{kind}:v1:u{n:04}": b"%d" % n for n in range(3000) for kind in ("slate", "whole")})
+    kv.fill({})
+    assert kv.get(["slate:v1:u0000", "slate:v1:u0001", "whole:v1:u2999"]) == [b"0", b"1", b"2999"]
+    assert kv.get(["slate:v1:x", "other", "whole:v1:x"]) == [b"kept", b"1", None]
+    assert len(list(kv.scan("slate:v1:"))) == 3001
+
+
+def test_dropping_takes_everything_under_a_prefix_and_nothing_else(kv: KeyValue) -> None:
+    kv.fill({f"{kind}:v{n % 2}:u{n}": b"x" for n in range(2400) for kind in ("slate", "whole")})
+    kv.put({"slate:v1": b"no slate", "slate:v11:u": b"another version", "live": b"v0"})
+    kv.put({"slate:v1:over": b"x"}, ttl=0.05)
+    assert kv.get(["slate:v1:u1", "whole:v1:u1"]) == [b"x", b"x"]
+    time.sleep(0.1)
+    assert kv.drop("slate:v1:") == 1200
+    assert kv.get(["slate:v1:u1", "slate:v0:u0", "whole:v1:u1", "slate:v11:u"]) == [None, b"x", b"x", b"another version"]
+    assert kv.drop("slate:v1:") == 0
+    kv.put({"slate:v1:u1": b"back again"})
+    assert kv.get(["slate:v1:u1"]) == [b"back again"]
+    assert kv.drop("whole:v0:u1") == len([n for n in range(0, 2400, 2) if str(n).startswith("1")])
+    assert kv.drop("slate:") == 1200 + 3  # the other version, those of v1 and v11, and the key that is no slate
+    assert {key.partition(":")[0] for key, _ in kv.scan("")} == {"live", "whole"}
+    assert kv.drop("whole:") == len([n for n in range(0, 2400, 2) if not str(n).startswith("1")]) + 1200
+    assert list(kv.scan("")) == [("live", b"v0")]
+
+
+def test_an_event_loop_sees_what_was_put_filled_deleted_and_dropped(kv: KeyValue) -> None:
+    async def seen(*names: str) -> list[bytes | None]:
+        return await kv.fetch(names)
+
+    names = ("live", "slate:v1:a", "whole:v1:a", "slate:v2:a")
+    assert asyncio.run(seen(*names)) == [None, None, None, None]
+    kv.fill({"slate:v1:a": b"1", "whole:v1:a": b"1"})
+    kv.put({"live": b"v1", "slate:v2:a": b"2"})
+    assert asyncio.run(seen(*names)) == [b"v1", b"1", b"1", b"2"]
+    kv.drop("slate:v1:")
+    kv.delete(["live"])
+    kv.put({"whole:v1:a": b"changed"})
+    assert asyncio.run(seen(*names)) == [None, None, b"changed", b"2"]
+
+
+def test_adding_leaves_what_is_there(kv: KeyValue) -> None:
+    kv.put({"a": b"1", "slate:v1:a": b"1"})
+    kv.put({"short": b"1"}, ttl=0.05)
+    assert kv.get(["b", "slate:v1:b"]) == [None, None]
+    kv.add({"a": b"2", "b": b"2", "slate:v1:a": b"2", "slate:v1:b": b"2"})
+    assert kv.get(["a", "b", "slate:v1:a", "slate:v1:b"]) == [b"1", b"2", b"1", b"2"]
+    time.sleep(0.1)
+    kv.add({"short": b"2"})
+    kv.add({"brief": b"1", "a": b"3"}, ttl=0.05)
+    kv.add({})
+    assert kv.get(["short", "brief", "a"]) == [b"2", b"1", b"1"]
+    time.sleep(0.1)
+    assert kv.get(["short", "brief", "a"]) == [b"2", None, b"1"]
+    with pytest.raises(InputError, match="key"):
+        kv.add({"": b"1"})
+
+
+def test_of_many_who_add_one_is_first(url: str) -> None:
+    stores = [open_at(url) for _ in range(4)]
+    barrier, seen = threading.Barrier(4), list[bytes | None]()
+
+    def claim(number: int) -> None:
+        barrier.wait()
+        stores[number].add({"store": b"%d" % number})
+        seen.extend(stores[number].get(["store"]))
+
+    threads = [threading.Thread(target=claim, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(seen) == 4
+    assert len(set(seen)) == 1
+    assert seen[0] is not None
+    for store in stores:
+        store.close()
 
 
 def test_values_outlive_the_store_and_two_may_be_open(url: str) -> None:

@@ -3,7 +3,7 @@
 Five ports, each chosen by a URL of the configuration and loaded when it is asked for:
 
     log      events in order, kept for good      storage/log/      sqlite://
-    kv       states, slates, the live pointer    storage/kv/       lmdb://
+    kv       states, slates, the live pointer    storage/kv/       lmdb://, with kv_durable behind it if there is one
     lake     events as Delta tables              storage/lake.py   file://
     tables   items, users, models, runs          storage/tables/   sqlite://
     models   what was trained, as files          storage/artifacts.py   a folder
@@ -52,8 +52,13 @@ class Storage:
 
     @cached_property
     def kv(self) -> KeyValue:
-        opened: KeyValue = self._open("kv", kv.SCHEMES)
-        return opened
+        if not self.config.connect.kv_durable:
+            opened: KeyValue = self._open("kv", kv.SCHEMES)
+            return opened
+        from tastemaker.storage.kv.cached import Cached
+
+        back = self._open("kv_durable", kv.DURABLE)
+        return Cached(self._open("kv", kv.SCHEMES), back)
 
     @cached_property
     def lake(self) -> Lake:

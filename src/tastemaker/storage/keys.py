@@ -7,7 +7,9 @@ slate:{version}:{user}        the front of a stored slate, ready to be sent, see
 whole:{version}:{user}        all of its items
 items:{partition}:{feature}   item counters of one partition of the log, merged on a timer
 store                         the name of this store, made with it: a new store is another consumer of the log
+hold                          workers wait while this is there, see ``storage/kv/hold.py``
 trending                      the merged counters' best items
+epoch                         in a store behind a cache: which of the cache's entries count, see ``storage/kv/epoch.py``
 catalog                       stamp of the last change of an item: readers reload the catalogue when it moves
 """
 
@@ -15,8 +17,10 @@ from __future__ import annotations
 
 LIVE = "live"
 STORE = "store"
+HOLD = "hold"
 TRENDING = "trending"
 CATALOG = "catalog"
+EPOCH = "epoch"
 
 
 def state(user: str) -> str:

@@ -260,5 +260,5 @@ def purge(transaction: lmdb.Transaction[bytes], environment: Environment, now: i
         raw = transaction.get(name, db=environment.values)
         if raw is not None and raw[:8] == cursor.key()[:8]:
             transaction.delete(name, db=environment.values)
-        there, count = cursor.delete(), count + 1
+        there, count = cursor.delete() and cursor.key() != b"", count + 1  # behind the last entry the key is empty
     cursor.close()

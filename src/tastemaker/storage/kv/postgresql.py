@@ -38,7 +38,7 @@ T = TypeVar("T")
 
 def open_kv(url: str, patience: Patience | None = None) -> PostgresKeyValue:
     """Opens ``postgresql://user:password@host:port/database``. The server is asked for when it is first needed."""
-    return PostgresKeyValue(Connections(url, patience or Patience(), "connect.kv"))
+    return PostgresKeyValue(Connections(url, patience or Patience(), "connect.kv or kv_durable"))
 
 
 class PostgresKeyValue:
