@@ -24,6 +24,7 @@ class Client(threading.Thread):
         self.port, self.number = port, number
         self.ended = threading.Event()
         self.count = 0  # requests that were answered
+        self.wrong: list[Any] = []  # answers that must not be
 
     def run(self) -> None:
         connection: http.client.HTTPConnection | None = None
@@ -59,7 +60,6 @@ class Sender(Client):
         self.pause = pause
         self.acknowledged: list[tuple[str, str]] = []  # (user, item)
         self.refused = 0  # 503 with Retry-After
-        self.wrong: list[Any] = []  # any other answer but 202
         self.longest = 0.0
         self._sent = 0
         self._batch: list[dict[str, Any]] = []
@@ -95,7 +95,6 @@ class Asker(Client):
         super().__init__(port, number)
         self.pause = pause
         self.rungs: Counter[str] = Counter()
-        self.wrong: list[Any] = []  # anything but 200 with items
         self.longest = 0.0
 
     def work(self, connection: http.client.HTTPConnection) -> None:

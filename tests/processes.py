@@ -8,9 +8,10 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,17 +51,20 @@ def command(home: Path, *arguments: str, text: str = "", **more: str) -> Done:
 
 @dataclass(frozen=True)
 class Working:
-    """A process that works, and the line that it began with."""
+    """A process that works, the line that it began with, and the file of its errors."""
 
     process: subprocess.Popen[str]
     line: str
+    errors: Path
 
 
 class Up:
-    """A server process and its address."""
+    """A server process, its address, and how it was started."""
 
-    def __init__(self, process: subprocess.Popen[str], base: str) -> None:
-        self.process, self.base = process, base
+    def __init__(
+        self, process: subprocess.Popen[str], base: str, command: list[str], environment: dict[str, str], errors: Path
+    ) -> None:
+        self.process, self.base, self.command, self.environment, self.errors = process, base, command, environment, errors
 
     def call(self, path: str, body: Any = None) -> Any:
         data = json.dumps(body).encode() if body is not None else None
@@ -71,60 +75,53 @@ class Up:
         """Sends a signal; the exit code, seconds until the end, and what was said on stderr."""
         began = time.monotonic()
         self.process.send_signal(number)
-        _, errors = self.process.communicate(timeout=30)
-        return self.process.returncode, time.monotonic() - began, errors
+        self.process.wait(30)
+        return self.process.returncode, time.monotonic() - began, self.errors.read_text()
 
 
 @contextmanager
-def up(home: Path, *arguments: str, file: Path | None = None, process: str = "up", **more: str) -> Iterator[Up]:
+def up(
+    home: Path, *arguments: str, file: Path | None = None, process: str = "up", more: Mapping[str, str] | None = None
+) -> Iterator[Up]:
     """Starts a server (``up``, or ``serve``) on a free port, with a configuration file if one is given; waits for its address."""
     before = () if file is None else ("--config", str(file))
-    with subprocess.Popen(
-        [sys.executable, "-m", "tastemaker", *before, process, *arguments],
-        env=environment(home, TASTEMAKER_SERVING__PORT="0", **more),
-        cwd=home.parent,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as child:
-        try:
-            assert child.stdout is not None
-            line = child.stdout.readline()
-            found = re.search(r"serves (http://127.0.0.1:[1-9]\d*) ", line)
-            assert found, line + child.communicate(timeout=10)[1]
-            yield Up(child, found[1])
-        finally:
-            ended(child)
-
-
-def ended(child: subprocess.Popen[str]) -> None:
-    """Asks a process to end, and makes it end."""
-    if child.poll() is None:
-        child.terminate()
-        try:
-            child.communicate(timeout=20)
-        except subprocess.TimeoutExpired:
-            child.kill()
+    there = environment(home, TASTEMAKER_SERVING__PORT="0", **(more or {}))
+    command = [sys.executable, "-m", "tastemaker", *before, process, *arguments]
+    with working(command, there, home.parent) as (child, line, errors):
+        found = re.search(r"serves (http://127.0.0.1:[1-9]\d*) ", line)
+        assert found, line + errors.read_text()
+        yield Up(child, found[1], command, there, errors)
 
 
 @contextmanager
 def running(home: Path, *arguments: str, **more: str) -> Iterator[Working]:
     """A command that works until it is told to end; waits for its first line."""
-    with subprocess.Popen(
-        [sys.executable, "-m", "tastemaker", *arguments],
-        env=environment(home, **more),
-        cwd=home.parent,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as child:
+    with working([sys.executable, "-m", "tastemaker", *arguments], environment(home, **more), home.parent) as (
+        child,
+        line,
+        errors,
+    ):
+        assert "tastemaker" in line, line + errors.read_text()
+        yield Working(child, line, errors)
+
+
+@contextmanager
+def working(command: list[str], there: dict[str, str], folder: Path) -> Iterator[tuple[subprocess.Popen[str], str, Path]]:
+    """A process, its first line, and the file of its errors: nobody reads a pipe while it works, and a full one would stop it."""
+    handle, name = tempfile.mkstemp(prefix="errors-", dir=folder)
+    with os.fdopen(handle, "wb") as errors:
+        child = subprocess.Popen(command, env=there, cwd=folder, stdout=subprocess.PIPE, stderr=errors, text=True)
+    with child:
         try:
             assert child.stdout is not None
-            line = child.stdout.readline()
-            assert "tastemaker" in line, line + child.communicate(timeout=10)[1]
-            yield Working(child, line)
+            yield child, child.stdout.readline(), Path(name)
         finally:
-            ended(child)
+            if child.poll() is None:
+                child.terminate()
+                try:
+                    child.wait(20)
+                except subprocess.TimeoutExpired:
+                    child.kill()
 
 
 def wait_for(condition: Callable[[], bool], patience: float = 60.0) -> None:

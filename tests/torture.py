@@ -73,11 +73,14 @@ class Platform:
 
     def rest(self) -> None:
         """Ends the load, and checks that every answer was one that is promised."""
-        for client in (*self.senders, *self.askers):
-            client.ended.set()
+        self.silence()
         for client in (*self.senders, *self.askers):
             client.join(60)
-            assert client.wrong == []
+        assert [wrong for client in (*self.senders, *self.askers) for wrong in client.wrong] == []
+
+    def silence(self) -> None:
+        for client in (*self.senders, *self.askers):
+            client.ended.set()
 
     def whole(self, patience: float = 90.0) -> None:
         """Every acknowledged event is applied to its user's state exactly once."""
@@ -146,7 +149,8 @@ def platform(
         def places(redis_port: int, postgres_port: int, own: str) -> Connect:
             database = f"postgresql://tastemaker@127.0.0.1:{postgres_port}/postgres"
             return Connect(
-                home=str(folder / own), log=f"kafka://{kafka.url}/events", kv=f"redis://127.0.0.1:{redis_port}/0", kv_durable=database,
+                home=str(folder / own), log=f"kafka://{kafka.url}/events",
+                kv=f"redis://127.0.0.1:{redis_port}/0", kv_durable=database,
                 lake="s3://bucket/lake", tables=database, models="s3://bucket/models",
             )  # fmt: skip
 
@@ -164,14 +168,14 @@ def platform(
         (folder / "tastemaker.toml").write_text(
             "\n".join(["[connect]", *lines, "[log]", f"partitions = {PARTITIONS}", "[patience]", *waits, ""])
         )
-        server = stack.enter_context(up(home, process="serve", **environment))
+        server = stack.enter_context(up(home, process="serve", more=environment))
         made = Platform(home, config, server.base, server, redis, postgres, kafka, s3, to_redis, to_postgres, to_s3, environment)
         for _ in range(streams):
             made.streams.append(stack.enter_context(running(home, "stream", **environment)))
         port = int(server.base.rpartition(":")[2])
         made.senders = [Sender(port, n) for n in range(2)]
         made.askers = [Asker(port, n) for n in range(askers)]
-        stack.callback(lambda: [client.ended.set() for client in (*made.senders, *made.askers)])
+        stack.callback(made.silence)
         for client in (*made.senders, *made.askers):
             client.start()
         made.goes_on(20)

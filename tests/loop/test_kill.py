@@ -82,7 +82,6 @@ class Reader(Client):
     def __init__(self, port: int, number: int) -> None:
         super().__init__(port, number)
         self.versions: Counter[str] = Counter()
-        self.wrong: list[Any] = []
 
     def work(self, connection: http.client.HTTPConnection) -> None:
         user, query = f"u{random.randrange(USERS + 5)}", random.choice(["", "?k=25"])
