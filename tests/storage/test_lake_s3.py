@@ -12,8 +12,9 @@ import pytest
 
 import servers
 from tastemaker.config import Patience
-from tastemaker.errors import StorageError, Unavailable
+from tastemaker.errors import ConfigError, StorageError, Unavailable, UnknownScheme
 from tastemaker.features import table
+from tastemaker.storage import LAKES, MODELS, resolve
 from tastemaker.storage.lake import Lake, open_lake
 
 QUICK = Patience(connect_ms=300, timeout_ms=100, tries=2)
@@ -67,6 +68,20 @@ def test_a_bucket_that_does_not_exist_is_no_server_that_is_away(own: tuple[serve
     with pytest.raises(StorageError, match="nowhere") as caught:
         lake.append("t", rows(1))
     assert not isinstance(caught.value, Unavailable)
+
+
+def test_a_profile_without_its_keys_is_refused_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID", raising=False)
+    monkeypatch.setenv("AWS_PROFILE", "shop")
+    with pytest.raises(ConfigError, match=r"connect\.lake.*AWS_PROFILE = 'shop'.*export-credentials"):
+        open_lake("s3://shop/lake")
+
+
+@pytest.mark.parametrize("scheme", ["gs", "hdfs", "abfss"])
+def test_places_that_nobody_has_proved_are_refused(scheme: str) -> None:
+    for schemes, key in ((LAKES, "connect.lake"), (MODELS, "connect.models")):
+        with pytest.raises(UnknownScheme, match=f"{key}.*no adapter for {scheme}://"):
+            resolve(f"{scheme}://shop/lake", schemes, key)
 
 
 def append_some(url: str, start: int) -> None:

@@ -208,6 +208,16 @@ def test_ids_in_every_spelling_are_different_and_sorted_alike(url: str, tmp_path
     with_file.close()
 
 
+def test_an_item_with_a_nul_stops_nobody(url: str) -> None:
+    tables = open_tables(url)
+    assert tables.items.put([item("a\0b", title="x\0y"), item("c")]) == 2
+    odd, plain = tables.items.all()
+    assert (odd.item.replace("\ufffd", "\0"), odd.title.replace("\ufffd", "\0")) == ("a\0b", "x\0y")
+    assert tables.items.get("a\0b") == odd
+    assert plain == item("c")
+    tables.close()
+
+
 def test_a_value_that_does_not_fit_is_an_error_and_never_cut(url: str) -> None:
     tables = open_tables(url)
     with pytest.raises(StorageError):

@@ -22,6 +22,12 @@ from tastemaker.storage.inspection import Inspection, disk
 
 PART = 1 << 20  # bytes that are copied at once
 BODY = 10.0  # times the patience of an answer: a request to S3 carries megabytes
+CREDENTIALS = (
+    "AWS_ACCESS_KEY_ID",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+)
 BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 AWAY = re.compile(
     r"error sending request|tcp connect error|operation timed out|dns error|max_retries|retry_timeout|NETWORK_CONNECTION|"
@@ -74,6 +80,11 @@ class Bucket:
         if not BUCKET.fullmatch(name):
             raise ConfigError(
                 f"{key} = {hide(url)!r}: name a bucket, as in s3://bucket/prefix; credentials belong into the environment"
+            )
+        if os.environ.get("AWS_PROFILE") and not any(os.environ.get(name) for name in CREDENTIALS):
+            raise ConfigError(
+                f"{key} = {url!r}: AWS_PROFILE = {os.environ['AWS_PROFILE']!r} is not read by the Delta library: give its keys as "
+                "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; `aws configure export-credentials --format env` prints them"
             )
         self.prefix = "/".join(part for part in (name, *prefix.split("/")) if part)
         self.patience = patience
