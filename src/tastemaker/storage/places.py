@@ -83,7 +83,7 @@ class Bucket:
             )
         if os.environ.get("AWS_PROFILE") and not any(os.environ.get(name) for name in CREDENTIALS):
             raise ConfigError(
-                f"{key} = {url!r}: AWS_PROFILE = {os.environ['AWS_PROFILE']!r} is not read by the Delta library: give its keys as "
+                f"{key} = {url!r}: AWS_PROFILE = {os.environ['AWS_PROFILE']!r} is not read by the Delta library: give keys as "
                 "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; `aws configure export-credentials --format env` prints them"
             )
         self.prefix = "/".join(part for part in (name, *prefix.split("/")) if part)
