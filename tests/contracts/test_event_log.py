@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import servers
 from tastemaker.domain import (
     AnyEvent,
     Decision,
@@ -32,6 +33,7 @@ from tastemaker.storage.log import EventLog, Packed, lag_of, partition_of
 
 ADAPTERS: dict[str, Callable[[Path], str]] = {
     "sqlite": lambda folder: f"sqlite:///{folder}/deep/log.db",
+    "postgresql": lambda _: servers.postgresql(),
 }
 PARTITIONS = 3
 
@@ -260,6 +262,7 @@ def test_any_appends_are_read_back_in_order(url: str, appends: list[list[str]], 
     while subscription.poll(1000, 0):
         pass
     subscription.commit()
+    subscription.close()
     users = [user for append in appends for user in append]
     numbers = iter(range(len(users)))
     for append in appends:
