@@ -25,6 +25,8 @@ COMMANDS = {
     "keys": "tastemaker.cli.access:keys",
     "erase": "tastemaker.cli.access:erase",
     "check": "tastemaker.cli.check:check",
+    "migrate": "tastemaker.cli.moving:migrate",
+    "rebuild": "tastemaker.cli.moving:rebuild",
     "config": "tastemaker.cli.settings:config",
 }
 

@@ -24,6 +24,7 @@ from tastemaker.slates.catalogue import Catalogue
 from tastemaker.slates.sources import Shelf
 from tastemaker.storage import Storage, keys
 from tastemaker.storage.kv import consumer_of, group_of
+from tastemaker.storage.kv.hold import held
 from tastemaker.storage.log import Subscription, lag_of
 from tastemaker.streaming.counters import Counters
 from tastemaker.streaming.poison import apart
@@ -75,6 +76,7 @@ class Worker:
 
     def join(self) -> Subscription:
         """Becomes a member of the group that fills the online store."""
+        held(self.storage.kv.get([keys.HOLD])[0])
         self.group = consumer_of(self.storage.kv)
         self.counters = Counters(self.storage.log.partitions, self.config.streaming.trending_hours)
         restore(self.storage, int(self.clock() * 1000))
@@ -111,7 +113,7 @@ class Worker:
                 shelf,
                 self.bundle.version,
                 refresh=calm,
-                guard=lambda: sure(subscription),
+                guard=lambda: self.ours(subscription),
             )
 
         done = apart(records, some, lambda record, error: self.storage.tables.dead_letters.put(self.group, record, error))
@@ -140,11 +142,8 @@ class Worker:
 
     def look_around(self) -> None:
         """Takes over a new live version or a changed catalogue, and notices an online store that was emptied."""
-        pointer, stamp, name = self.storage.kv.get([keys.LIVE, keys.CATALOG, keys.STORE])
-        if group_of(name) != self.group:
-            raise Conflict(
-                f"the online store is not the one that {self.group} fills: it was emptied or replaced; filling it anew"
-            )
+        pointer, stamp, name, hold = self.storage.kv.get([keys.LIVE, keys.CATALOG, keys.STORE, keys.HOLD])
+        self.check(name, hold)
         if pointer != self.bundle.pointer:
             self.bundle = load(self.storage.models, pointer)
         if int(stamp or 0) != self.catalogue.stamp or not self.catalogue.items:
@@ -152,9 +151,22 @@ class Worker:
             if fresh != self.catalogue.stamp:
                 self.catalogue = Catalogue.of(self.storage.tables.items.all(), fresh, self.storage.tables.items.deleted())
 
+    def check(self, name: bytes | None, hold: bytes | None) -> None:
+        """Raises ``Conflict`` where the online store is another one by now, or is somebody else's to write."""
+        held(hold)
+        if group_of(name) != self.group:
+            raise Conflict(
+                f"the online store is not the one that {self.group} fills: it was emptied, rebuilt or replaced; going on with it"
+            )
+
+    def ours(self, subscription: Subscription) -> None:
+        """Raises ``Conflict`` where what was made must not be written. Asked right before it is."""
+        sure(subscription)
+        self.check(*self.storage.kv.get([keys.STORE, keys.HOLD]))
+
     def flush(self, subscription: Subscription) -> None:
         """Writes the counters, then tells the log how far everything is done."""
-        sure(subscription)
+        self.ours(subscription)
         self.counters.write(self.storage.kv, int(self.clock() * 1000))
         subscription.commit()
         self.flushed = time.monotonic()
