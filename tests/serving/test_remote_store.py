@@ -127,8 +127,17 @@ def test_with_the_store_away_everybody_gets_what_is_popular_in_time_and_it_recov
     assert eventually(lambda: remote.client.get("/ready").status_code == 200)
 
 
-def test_a_store_that_hangs_holds_up_no_other_request(remote: Api, own: servers.Redis) -> None:
-    statuses: list[int] = []
+@pytest.fixture
+def stubborn(published: tuple[Storage, Config], own: servers.Redis) -> Iterator[Api]:
+    """The same without a breaker: every request asks the store, however often it failed."""
+    storage, config = published
+    config = moved(storage, config, own.url, DEADLINE)
+    with connect(replace(config, patience=replace(BRISK, failures=1_000_000))) as there, api(there, config) as running:
+        yield running
+
+
+def test_a_store_that_hangs_holds_up_no_other_request(stubborn: Api, own: servers.Redis) -> None:
+    remote, statuses = stubborn, list[int]()
     stop = threading.Event()
 
     def ask() -> None:
