@@ -5,7 +5,16 @@ from __future__ import annotations
 import subprocess
 import sys
 
-NAMES = ("models", "importing", "serving", "freshness", "nearline", "publishing")
+NAMES = (
+    "models",
+    "importing",
+    "serving",
+    "serving_remote",
+    "ingesting",
+    "freshness",
+    "nearline",
+    "publishing",
+)
 
 
 def main() -> None:

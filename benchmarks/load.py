@@ -43,11 +43,12 @@ def cpu_seconds(pid: int) -> float:
     return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e9
 
 
-def saturate(port: int, paths: Iterator[str], connections: int, seconds: float) -> int:
+def saturate(port: int, paths: Iterator[str], connections: int, seconds: float, *, spin: bool = True) -> int:
     """Keeps so many requests under way that the server never sleeps; returns how many were answered.
 
     A server that sleeps between requests pays for each awakening, which would count as cost of the request. So this loop is
-    as bare as it can be: raw sockets, epoll, and just enough of HTTP to see where an answer ends.
+    as bare as it can be: raw sockets, epoll, and just enough of HTTP to see where an answer ends. It does not ``spin`` where
+    it shares its core with a server of whom the measured one waits for answers.
     """
     poll = select.epoll()
     sockets: dict[int, socket.socket] = {}
@@ -65,7 +66,7 @@ def saturate(port: int, paths: Iterator[str], connections: int, seconds: float) 
         ask(connection)
     end = time.perf_counter() + seconds
     while time.perf_counter() < end:
-        for number, _ in poll.poll(0):  # never sleeps either
+        for number, _ in poll.poll(0 if spin else 1.0):
             connection = sockets[number]
             data = connection.recv(65536)
             if left[number] == 0:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 import platform
 import re
+import statistics
+import tempfile
+import time
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -22,6 +25,18 @@ def machine() -> str:
         f"Python {platform.python_version()}, numpy {version('numpy')}, uvicorn {version('uvicorn')}; "
         f"{datetime.now(UTC):%Y-%m-%d}."
     )
+
+
+def sync_milliseconds(folder: str, times: int = 200) -> float:
+    """How long a write of 4 kB takes to reach the disk under a folder: what bounds commits, and differs most by machine."""
+    found = []
+    with tempfile.TemporaryFile(dir=folder) as file:
+        for _ in range(times):
+            began = time.perf_counter()
+            os.write(file.fileno(), bytes(4096))
+            os.fdatasync(file.fileno())
+            found.append(time.perf_counter() - began)
+    return 1000 * statistics.median(found)
 
 
 def write_section(name: str, text: str) -> None:

@@ -48,7 +48,7 @@ def environment(connect: Connect) -> dict[str, str]:
 def online_stores(home: str) -> dict[str, Connect]:
     """Every place where the online store may live, each an empty one."""
     return {
-        "LMDB": Connect(home=f"{home}/lmdb"),
+        "LMDB": Connect(home=home),
         "Redis": Connect(home=home, kv=servers.redis()),
         "PostgreSQL": Connect(home=home, kv=servers.postgresql()),
         "Redis before PostgreSQL": Connect(home=home, kv=servers.redis(), kv_durable=servers.postgresql()),

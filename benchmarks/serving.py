@@ -107,9 +107,9 @@ def start(kind: str, home: str, port: int, size: int = 1500) -> subprocess.Popen
     return child
 
 
-def paths() -> Iterator[str]:
+def paths(users: int = USERS) -> Iterator[str]:
     rng = np.random.default_rng(1)
-    order = rng.permutation(USERS).tolist()
+    order = rng.permutation(users).tolist()
     return itertools.cycle([f"/v1/users/u{user}/recommendations" for user in order])
 
 
