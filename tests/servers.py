@@ -14,6 +14,7 @@ tests/servers.py`` installs the programs that do not come from PyPI, where it ma
 from __future__ import annotations
 
 import atexit
+import contextlib
 import ctypes
 import importlib.util
 import os
@@ -184,8 +185,29 @@ class Redis(Server):
         return f"redis://127.0.0.1:{self.port}"
 
 
+def children_of(pid: int) -> list[int]:
+    """The processes that one has started."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            after_name = stat.read_text().rpartition(")")[2].split()
+        except (FileNotFoundError, ProcessLookupError):
+            continue  # it has ended meanwhile
+        if int(after_name[1]) == pid:
+            found.append(int(stat.parent.name))
+    return found
+
+
 class PostgreSQL(Server):
     """As an unprivileged user: it refuses root. Commits reach the disk, so that killing it proves something."""
+
+    def send(self, number: signal.Signals) -> None:
+        """To all of it: each connection has a process of its own, which goes on when only the first is stopped."""
+        assert self.process is not None
+        super().send(number)
+        for child in children_of(self.process.pid):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(child, number)
 
     def __init__(self, port: int = 0) -> None:
         super().__init__(port)

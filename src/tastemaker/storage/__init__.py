@@ -25,7 +25,7 @@ from tastemaker.storage import kv, log
 
 if TYPE_CHECKING:
     from tastemaker.storage.artifacts import Artifacts
-    from tastemaker.storage.kv import KeyValue
+    from tastemaker.storage.kv import Dated, KeyValue
     from tastemaker.storage.lake import Lake
     from tastemaker.storage.log import EventLog
     from tastemaker.storage.tables import Tables
@@ -57,8 +57,13 @@ class Storage:
             return opened
         from tastemaker.storage.kv.cached import Cached
 
-        back = self._open("kv_durable", kv.DURABLE)
-        return Cached(self._open("kv", kv.SCHEMES), back)
+        return Cached(self._open("kv", kv.SCHEMES), self.kv_durable)
+
+    @cached_property
+    def kv_durable(self) -> Dated:
+        """What stands behind the cache, if the configuration names it."""
+        opened: Dated = self._open("kv_durable", kv.DURABLE)
+        return opened
 
     @cached_property
     def lake(self) -> Lake:
@@ -83,7 +88,7 @@ class Storage:
         return resolve(url, schemes, f"connect.{name}")(url, *more, self.config.patience)
 
     def close(self) -> None:
-        for name in ("log", "kv", "lake", "tables", "models"):
+        for name in ("log", "kv", "kv_durable", "lake", "tables", "models"):
             if name in self.__dict__:
                 self.__dict__.pop(name).close()
 

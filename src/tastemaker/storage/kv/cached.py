@@ -28,6 +28,7 @@ from itertools import islice
 from tastemaker import telemetry
 from tastemaker.errors import InputError, StorageError
 from tastemaker.storage import keys
+from tastemaker.storage.inspection import Inspectable, Inspection
 from tastemaker.storage.kv import Dated, KeyValue
 from tastemaker.storage.kv.entries import (
     ABSENT,
@@ -247,6 +248,12 @@ class Cached:
         if "" in names:
             raise InputError("key", "", "a key needs at least one character")
         return bool(names)
+
+    def inspect(self) -> Inspection:
+        """What the front says of itself; the back is asked for itself."""
+        if not isinstance(self.front, Inspectable):
+            raise StorageError(f"{type(self.front).__name__} cannot be inspected: ask its server")
+        return self.front.inspect()
 
     def close(self) -> None:
         self._closed = True

@@ -14,13 +14,14 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from itertools import groupby
 from typing import Any, TypeVar
 
 from psycopg.errors import UndefinedTable, UniqueViolation
 
 from tastemaker.config import Patience
 from tastemaker.errors import InputError
+from tastemaker.storage.inspection import Inspection
+from tastemaker.storage.kv import postgresql_standing as standing
 from tastemaker.storage.kv import postgresql_tables as sql
 from tastemaker.storage.kv.postgresql_connections import AsyncConnection, Connection, Connections
 from tastemaker.storage.kv.postgresql_turns import Found, Lanes
@@ -220,6 +221,9 @@ class PostgresKeyValue:
 
         return self._connections.call(change)
 
+    def inspect(self) -> Inspection:
+        return self._connections.call(standing.inspect, repeat=False)
+
     def close(self) -> None:
         self._connections.close()
         self._lanes.close()
@@ -240,11 +244,12 @@ def values_of(names: Sequence[bytes], found: Found) -> list[bytes | None]:
 
 def parts_of(items: Mapping[str, bytes], times: int = 1) -> Iterator[tuple[bytes, list[Row]]]:
     """Rows for one statement each, with the table they belong to. All writers go in this order: nobody waits in a circle."""
-    rows = sorted((stored(key), value) for key, value in items.items())
-    for place, group in groupby(rows, key=lambda row: sql.place_of(row[0])):
+    named = {stored(key): value for key, value in items.items()}
+    for place, names in sorted(sql.places_of(named).items()):
         part: list[Row] = []
         size = 0
-        for row in group:
+        for name in sorted(names):
+            row = (name, named[name])
             if part and (len(part) >= times * ROWS or size >= times * BYTES):
                 yield place, part
                 part, size = [], 0

@@ -45,6 +45,7 @@ def place_of(key: bytes) -> bytes:
 
 
 def places_of(keys: Iterable[bytes]) -> dict[bytes, list[bytes]]:
+    """Keys by the prefix whose table holds them."""
     places: dict[bytes, list[bytes]] = {}
     for key in keys:
         places.setdefault(place_of(key), []).append(key)
@@ -217,5 +218,6 @@ def moving() -> Unavailable:
 
 
 def exists(connection: Connection, table: str) -> bool:
-    row = connection.execute("SELECT to_regclass(%s) IS NOT NULL", [table]).fetchone()
-    return row is not None and bool(row[0])
+    """Whether there is such a table. ``to_regclass`` may remember one that another process has dropped, or not see a new one."""
+    there = "SELECT FROM pg_tables WHERE tablename = %s AND schemaname = ANY (current_schemas(false))"
+    return bool(connection.execute(there, [table]).fetchall())
