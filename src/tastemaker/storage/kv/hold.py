@@ -24,11 +24,13 @@ LATE = SECONDS / 2  # since the last renewal: from then on nothing is written an
 
 
 class Hold:
-    """The right to write states, inside a ``with`` block. One process has it at a time."""
+    """The right to write states, inside a ``with`` block. One has it at a time.
 
-    def __init__(self, kv: KeyValue, patience: Patience) -> None:
-        self.kv, self.patience = kv, patience
-        self.own = uuid.uuid4().hex.encode()
+    Whoever died while holding is not in the way of himself: he comes again under the same name (``own``).
+    """
+
+    def __init__(self, kv: KeyValue, patience: Patience, own: bytes) -> None:
+        self.kv, self.patience, self.own = kv, patience, own
         self.renewed = 0.0
 
     def __enter__(self) -> Hold:
@@ -36,6 +38,7 @@ class Hold:
         self.kv.add({keys.HOLD: self.own}, ttl=SECONDS)
         if self.kv.get([keys.HOLD])[0] != self.own:
             raise Conflict(f"somebody else rebuilds this online store; wait for the end, at most {SECONDS:g} s after a crash")
+        self.kv.put({keys.HOLD: self.own}, ttl=SECONDS)  # the one that is there may be nearly over
         self.renewed = began
         # A write that a worker had begun before it could see the key is over when its own patience is.
         time.sleep((self.patience.connect_ms + self.patience.timeout_ms) / 1000)

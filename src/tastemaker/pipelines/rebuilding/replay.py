@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import shutil
 import time
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -44,7 +45,7 @@ def states(storage: Storage, progress: Progress) -> int:
         try:
             replay = Replay(storage, scratch)
             replay.run(progress)
-            with Hold(storage.kv, storage.config.patience) as hold:
+            with Hold(storage.kv, storage.config.patience, scratch.get([keys.HOLD])[0] or b"") as hold:
                 replay.run(progress)
                 users = exchange(storage, scratch, hold, progress)
                 replay.count()
@@ -73,7 +74,7 @@ def prepared(storage: Storage, folder: Path) -> KeyValue:
         scratch.close()
         shutil.rmtree(folder, ignore_errors=True)
         fresh: KeyValue = opener(f"lmdb:///{folder}")
-        fresh.put({MADE_OF: made_of})
+        fresh.put({MADE_OF: made_of, keys.HOLD: uuid.uuid4().hex.encode()})
         fresh.close()
     raise AssertionError("a store that was just made is made of this")
 
