@@ -10,10 +10,9 @@ import json
 import random
 import threading
 import time
-from collections import Counter
 from typing import Any
 
-USERS = 40
+USERS, VIEWERS = 40, 20
 
 
 class Client(threading.Thread):
@@ -24,6 +23,7 @@ class Client(threading.Thread):
         self.port, self.number = port, number
         self.ended = threading.Event()
         self.count = 0  # requests that were answered
+        self.longest = 0.0  # seconds that an answer took at most
         self.wrong: list[Any] = []  # answers that must not be
 
     def run(self) -> None:
@@ -60,7 +60,6 @@ class Sender(Client):
         self.pause = pause
         self.acknowledged: list[tuple[str, str]] = []  # (user, item)
         self.refused = 0  # 503 with Retry-After
-        self.longest = 0.0
         self._sent = 0
         self._batch: list[dict[str, Any]] = []
 
@@ -89,21 +88,23 @@ class Sender(Client):
 
 
 class Asker(Client):
-    """Asks for recommendations, and notes what they were made of and how long they took."""
+    """Asks for viewers' recommendations, and notes what they were made of and how long they took."""
 
     def __init__(self, port: int, number: int = 0, pause: float = 0.01) -> None:
         super().__init__(port, number)
         self.pause = pause
-        self.rungs: Counter[str] = Counter()
-        self.longest = 0.0
+        self.turn = number
+        self.streak = ("", 0)  # the rung of the last answer, and how many in a row were of it
 
     def work(self, connection: http.client.HTTPConnection) -> None:
         query = random.choice(["", "?k=5"])
+        self.turn += 1
         began = time.monotonic()
-        status, body, _ = self.ask(connection, "GET", f"/v1/users/u{random.randrange(USERS)}/recommendations{query}")
+        status, body, _ = self.ask(connection, "GET", f"/v1/users/v{self.turn % VIEWERS}/recommendations{query}")
         self.longest = max(self.longest, time.monotonic() - began)
         if status != 200 or not body["items"]:
             self.wrong.append((status, body))
         else:
-            self.rungs[body["rung"]] += 1
+            rung = body["rung"]
+            self.streak = (rung, self.streak[1] + 1 if self.streak[0] == rung else 1)
         time.sleep(self.pause)

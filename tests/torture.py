@@ -19,13 +19,14 @@ from pathlib import Path
 from msgspec.structs import replace
 
 import servers
-from load import USERS, Asker, Sender
+from load import USERS, VIEWERS, Asker, Sender
 from processes import Up, Working, running, up, wait_for
 from proxy import Proxy
 from tastemaker.config import Config, Connect, Log, Patience
-from tastemaker.domain import ItemChange, ModelCard
+from tastemaker.domain import Interaction, ItemChange, ModelCard
 from tastemaker.features import states
 from tastemaker.models.interactions import Histories, Interactions, Vocabulary
+from tastemaker.models.item_knn import ItemKnn
 from tastemaker.models.popular import Popular
 from tastemaker.registry import live
 from tastemaker.storage import Storage, connect, keys
@@ -34,8 +35,7 @@ from tastemaker.storage.log import lag_of
 
 PATIENCE = Patience(connect_ms=500, timeout_ms=400, tries=2, failures=3, pause_ms=400)
 PARTITIONS = 4
-VERSION = "popular-a"
-ITEMS = [f"a{n}" for n in range(60)]
+ITEMS = tuple(f"a{n:02}" for n in range(60))
 
 
 @dataclass
@@ -61,15 +61,16 @@ class Platform:
     def acknowledged(self) -> int:
         return sum(len(sender.acknowledged) for sender in self.senders)
 
-    def goes_on(self, events: int = 40, patience: float = 30.0) -> None:
-        """Waits until so many more events have been acknowledged."""
+    def goes_on(self, events: int = 40, patience: float = 30.0, seconds: float = 1.5) -> None:
+        """For so many seconds, and until so many more events have been acknowledged."""
         wanted = self.acknowledged() + events
+        time.sleep(seconds)
         wait_for(lambda: self.acknowledged() >= wanted, patience)
 
-    def answers(self, rung: str, count: int = 5, patience: float = 30.0) -> None:
-        """Waits for so many more answers of a rung."""
-        before = sum(asker.rungs[rung] for asker in self.askers)
-        wait_for(lambda: sum(asker.rungs[rung] for asker in self.askers) >= before + count, patience)
+    def answers(self, rung: str, count: int = 20, patience: float = 30.0) -> None:
+        """Waits until so many answers in a row are of a rung."""
+        for asker in self.askers:
+            wait_for(lambda asker=asker: asker.streak[0] == rung and asker.streak[1] >= count, patience)  # type: ignore[misc]  # bound
 
     def rest(self) -> None:
         """Ends the load, and checks that every answer was one that is promised."""
@@ -113,15 +114,25 @@ def histories(storage: Storage) -> dict[str, Counter[str]]:
 
 
 def put_version(storage: Storage) -> None:
-    """A live popular model over items that nobody clicks, so that every answer has items."""
-    ids = tuple(sorted(ITEMS))
-    row = (list(range(len(ids))), [float(len(ids) - n) for n in range(len(ids))], [0] * len(ids))
-    model = Popular().fit(Interactions(("u",), Vocabulary(ids), Histories.of([row])))
-    storage.models.publish(f"{VERSION}/model", model.save)
-    storage.tables.models.put(ModelCard(VERSION, "popular", "candidate", 0, {}, {}, "1", "1", "0", artifact=f"{VERSION}/model"))
-    changes = [ItemChange(f"c-{item}", 1, item, f"Film {item}") for item in ids]
+    """A live item_knn model over items that no sender clicks, and viewers who have taken some of them."""
+    rows = [[(7 * viewer + 11 * n) % len(ITEMS) for n in range(12)] for viewer in range(VIEWERS)]
+    histories = Histories.of([(sorted(set(row)), [1.0] * len(set(row)), [0] * len(set(row))) for row in rows])
+    data = Interactions(tuple(f"v{n}" for n in range(VIEWERS)), Vocabulary(ITEMS), histories)
+    for kind, model in (("popular", Popular()), ("item_knn", ItemKnn())):
+        storage.models.publish(f"{kind}-1/model", model.fit(data).save)
+        card = ModelCard(f"{kind}-1", kind, "candidate", 0, {}, {}, "1", "1", "0", artifact=f"{kind}-1/model")
+        storage.tables.models.put(card)
+    changes = [ItemChange(f"c-{item}", 1, item, f"Film {item}") for item in ITEMS]
     storage.tables.items.put(changes)
-    live.promote(storage, VERSION, int(time.time() * 1000), f"{VERSION}/model")
+    now = int(time.time() * 1000)
+    live.promote(storage, "item_knn-1", now, "popular-1/model")
+    storage.log.append(
+        [
+            Interaction(f"v{v}-{n}", now, f"v{v}", ITEMS[item], "click")
+            for v, row in enumerate(rows)
+            for n, item in enumerate(row[:5])
+        ]
+    ).result()
 
 
 @contextmanager
@@ -178,5 +189,8 @@ def platform(
         stack.callback(made.silence)
         for client in (*made.senders, *made.askers):
             client.start()
-        made.goes_on(20)
+        made.goes_on(20, 60, 0)
+        made.answers("personal", patience=60)
+        for client in (*made.senders, *made.askers):
+            client.longest = 0.0  # the first requests load and compile
         yield made
