@@ -65,6 +65,7 @@ SCHEMES = {
     "redis+cluster": "tastemaker.storage.kv.redis:open_kv",
     "rediss+cluster": "tastemaker.storage.kv.redis:open_kv",
     "redis+sentinel": "tastemaker.storage.kv.redis:open_kv",
+    "rediss+sentinel": "tastemaker.storage.kv.redis:open_kv",
     "postgresql": "tastemaker.storage.kv.postgresql:open_kv",
 }
 DURABLE = {scheme: SCHEMES[scheme] for scheme in ("lmdb", "postgresql")}  # those that open a ``Dated`` store
