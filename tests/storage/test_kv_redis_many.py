@@ -11,7 +11,7 @@ import redis
 import servers
 import servers_redis
 from api import eventually
-from redis_waits import BRISK, fetchable
+from redis_waits import BRISK, fetchable, writable
 from servers_redis import asked
 from tastemaker.errors import Unavailable
 from tastemaker.storage.kv.redis import open_kv
