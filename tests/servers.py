@@ -209,6 +209,12 @@ class PostgreSQL(Server):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(child, number)
 
+    def close(self) -> None:
+        if self.process is not None and self.process.poll() is None:
+            self.resume()
+            super().send(signal.SIGINT)  # does not wait for clients to leave, as it would when asked politely
+        super().close()
+
     def __init__(self, port: int = 0) -> None:
         super().__init__(port)
         self.binaries = program("postgres").parent
