@@ -158,8 +158,8 @@ def main(names: tuple[str, ...], quick: bool) -> None:
         f"{table(found)}\n\n"
         f"Batches of {SIZE} clicks, {rounds} interleaved rounds of {counts[1]} batches from one client and {counts[16]} from 16. "
         "The server process, or the bare client, has one core; clients and the log's server share the other. SQLite and "
-        f"PostgreSQL sync each commit, 4 kB in {sync:.2f} ms here; Kafka's acknowledgement is its broker's own. At the end the log held exactly "
-        f"the acknowledged events. {machine()}"
+        f"PostgreSQL sync each commit, 4 kB in {sync:.2f} ms here; Kafka's acknowledgement is its broker's own. At the end "
+        f"the log held exactly the acknowledged events. {machine()}"
     )
     print(text)
     if not quick and not names:
