@@ -1,0 +1,31 @@
+"""One file, ``tastemaker.toml``, and one rule for the environment.
+
+Defaults stand in ``sections.py``, each with its sentence; the file overrides them; ``TASTEMAKER_SECTION__KEY=value`` overrides
+the file (values of the environment are read as TOML, else as text). Unknown keys are refused with a hint. Start with
+``sections.Config``; ``loading.load`` makes one.
+"""
+
+from __future__ import annotations
+
+from tastemaker.config.loading import FILE, PREFIX, decode, hide, keys, leaves, load, read_value
+from tastemaker.config.sections import (
+    Config,
+    Connect,
+    Evaluate,
+    Gate,
+    Log,
+    Patience,
+    Publish,
+    Reward,
+    Rewards,
+    Schedule,
+    Section,
+    Serving,
+    Streaming,
+    Train,
+)
+
+__all__ = [
+    "FILE", "PREFIX", "Config", "Connect", "Evaluate", "Gate", "Log", "Patience", "Publish", "Reward", "Rewards", "Schedule",
+    "Section", "Serving", "Streaming", "Train", "decode", "hide", "keys", "leaves", "load", "read_value",
+]  # fmt: skip
