@@ -256,8 +256,13 @@ def test_configurations_that_share_what_cannot_be_shared_are_refused(published: 
     with pytest.raises(ConfigError, match="nothing to move"):
         moves(config, config)
     there = Connect(home=str(tmp_path / "t"))
-    for name, said in (("lake", "move together"), ("log", "move together"), ("kv", "another online store")):
-        shared = replace(there, **{name: config.url(name)})
+    for name, said in (
+        ("lake", "move together"),
+        ("log", "move together"),
+        ("kv", "another online store"),
+        ("kv_durable", "another online store"),
+    ):
+        shared = replace(there, **{name: config.url(name.removesuffix("_durable"))})
         with pytest.raises(ConfigError, match=said):
             moves(config, replace(config, connect=shared))
 

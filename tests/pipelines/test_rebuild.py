@@ -182,10 +182,13 @@ def test_with_workers_at_work_and_events_coming_nothing_is_lost_or_counted_twice
     writer = threading.Thread(target=write)
     writer.start()
     try:
-        for _ in range(4):
+        for _ in range(8):
             name = consumer_of(busy.kv)
+            busy.kv.delete([keys.state("u1"), keys.state("u3")])
             rebuilding.states(busy, silent)
             assert consumer_of(busy.kv) != name
+            for user in ("u1", "u3"):  # a worker that began with what was damaged must not have the last word
+                assert len(states.unpack(busy.kv.get([keys.state(user)])[0] or b"").history) >= 25
     finally:
         ended.set()
         writer.join()

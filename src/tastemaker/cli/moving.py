@@ -52,7 +52,8 @@ def show_plan(plan: dict[str, dict[str, int]], here: dict[str, str], there: dict
     for store in here:
         if here[store] != there[store]:
             what = ", ".join(f"{name} {count:,}" for name, count in plan.get(store, {}).items() if count)
-            table.add_row(store, escape(here[store]), escape(there[store]), what or ("made anew" if store == "kv" else "nothing"))
+            made = "made anew" if store.startswith("kv") else "nothing"
+            table.add_row(store, escape(here[store]), escape(there[store]), what or made)
     console.print(table)
 
 

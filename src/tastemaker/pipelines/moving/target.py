@@ -15,7 +15,7 @@ from tastemaker.errors import ConfigError
 
 TO = f"{PREFIX}TO__"
 PLACES = (f"{PREFIX}CONNECT__", f"{PREFIX}LOG__")
-STORES = ("log", "lake", "tables", "models", "kv")
+STORES = ("log", "lake", "tables", "models", "kv", "kv_durable")
 
 
 def source_environ(environ: Mapping[str, str]) -> dict[str, str]:
@@ -45,7 +45,7 @@ def load_target(file: str) -> Config:
 
 def urls(config: Config) -> dict[str, str]:
     """Where each store is, in a form that two configurations share only if they share the store."""
-    return {name: absolute(config.url(name)) for name in STORES}
+    return {name: absolute(config.url(name)) if config.url(name) else "" for name in STORES}
 
 
 def absolute(url: str) -> str:
@@ -77,9 +77,11 @@ def moves(source: Config, target: Config) -> set[str]:
             f"connect.{same} = {hide(there[same])!r} is the source's own, but the lake's rows carry the log's offsets: "
             "log and lake move together; name another place"
         )
-    if "log" in moved and "kv" not in moved:
-        raise ConfigError(
-            f"connect.kv = {hide(there['kv'])!r} is the source's own, but its states carry the source log's offsets: "
-            "name another online store"
-        )
-    return moved
+    online = {here["kv"], here["kv_durable"]} - {""}
+    for name in ("kv", "kv_durable"):
+        if "log" in moved and there[name] in online:
+            raise ConfigError(
+                f"connect.{name} = {hide(there[name])!r} is the source's own, but its states carry the source log's offsets: "
+                "name another online store"
+            )
+    return {"kv" if name == "kv_durable" else name for name in moved}
