@@ -95,7 +95,8 @@ class Careful:
         return done
 
     def failure(self, error: Exception) -> Unavailable:
-        return Unavailable(f"{self.what}: {str(error) or type(error).__name__}: {self.remedy}")
+        cause = " ".join(str(error).split()) or type(error).__name__  # on one line, whatever the client says
+        return Unavailable(f"{self.what}: {cause}: {self.remedy}")
 
     def enter(self) -> None:
         """Asks the breaker; raises ``Unavailable`` while the server is left alone."""

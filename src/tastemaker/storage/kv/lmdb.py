@@ -22,6 +22,7 @@ import lmdb
 
 from tastemaker.config import Patience
 from tastemaker.errors import ConfigError, InputError, StorageError
+from tastemaker.storage.inspection import Inspection, disk
 from tastemaker.storage.kv.environment import Environment, Reader, borrow, give_back
 
 LONGEST = 511
@@ -181,6 +182,10 @@ class LmdbKeyValue:
             if len(entries) < CHUNK:
                 return
             after = entries[-1][0]
+
+    def inspect(self) -> Inspection:
+        environment, _ = self._open()
+        return Inspection("LMDB " + ".".join(map(str, lmdb.version())), problems=disk(environment.path))
 
     def close(self) -> None:
         environment, self._environment = self._environment, None

@@ -17,6 +17,7 @@ from typing import TypeVar
 
 from tastemaker.config import Patience
 from tastemaker.errors import InputError, StorageError
+from tastemaker.storage.inspection import Inspection
 from tastemaker.storage.kv.redis_cluster import Cluster
 from tastemaker.storage.kv.redis_errors import ANY, AWAY, REMEDY, Refused, told
 from tastemaker.storage.kv.redis_servers import OneServer, Pairs, Reader, Servers
@@ -108,6 +109,9 @@ class RedisKeyValue:
             for key, value in zip(keys, self.get(keys), strict=True):
                 if value is not None:
                     yield key, value
+
+    def inspect(self) -> Inspection:
+        return self._call(self._servers.inspect)
 
     def _found(self, prefix: str) -> Iterator[list[tuple[str, bytes]]]:
         """Keys under a prefix and their names, as the servers give them; some may come twice."""

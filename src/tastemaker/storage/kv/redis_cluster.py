@@ -21,9 +21,11 @@ from redis.crc import key_slot
 
 from tastemaker.config import Patience
 from tastemaker.errors import StorageError
+from tastemaker.storage.inspection import Inspection
 from tastemaker.storage.kv.redis_errors import AWAY, Lost, told
 from tastemaker.storage.kv.redis_names import Names, Tagged
 from tastemaker.storage.kv.redis_servers import BLOCK, Pairs, Reader, Scan, blocks, flat, keywords, never
+from tastemaker.storage.kv.redis_standing import judge, together
 from tastemaker.storage.kv.redis_turns import Batch, Turns, Values
 from tastemaker.storage.kv.redis_urls import Place
 from tastemaker.storage.resilience import Careful
@@ -86,6 +88,14 @@ class Cluster:
             return next(iter(cursors.values())), names
 
         return scan
+
+    def inspect(self) -> Inspection:
+        found = []
+        for node in self.client.get_primaries():
+            info: Any = self.client.info(target_nodes=node)
+            clock: Any = self.client.time(target_nodes=node)
+            found.append(judge(info, clock))
+        return together(found)
 
     def reader(self, careful: Careful, ended: Callable[[], None]) -> Reader:
         return ClusterReading(self.place, self.patience, careful, ended)

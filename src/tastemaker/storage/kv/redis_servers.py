@@ -18,8 +18,10 @@ from redis.retry import Retry
 from redis.sentinel import Sentinel
 
 from tastemaker.config import Patience
+from tastemaker.storage.inspection import Inspection
 from tastemaker.storage.kv.redis_loop import Door, Reading
 from tastemaker.storage.kv.redis_names import Names, Plain
+from tastemaker.storage.kv.redis_standing import judge
 from tastemaker.storage.kv.redis_turns import Values
 from tastemaker.storage.kv.redis_urls import Place
 from tastemaker.storage.resilience import Careful
@@ -60,6 +62,8 @@ class Servers(Protocol):
         """For each server what reads a piece of its names behind a cursor."""
 
     def reader(self, careful: Careful, ended: Callable[[], None]) -> Reader: ...
+
+    def inspect(self) -> Inspection: ...
 
     def close(self) -> None: ...
 
@@ -126,6 +130,11 @@ class OneServer:
 
     def unlink(self, names: Sequence[bytes]) -> int:
         return int(self.client.execute_command("UNLINK", *names))
+
+    def inspect(self) -> Inspection:
+        info: Any = self.client.info()
+        clock: Any = self.client.time()
+        return judge(info, clock)
 
     def scans(self, pattern: bytes) -> list[Scan]:
         def scan(cursor: int) -> tuple[int, list[bytes]]:

@@ -18,6 +18,7 @@ from pathlib import Path
 from tastemaker.config import Patience
 from tastemaker.domain import AnyEvent, Record
 from tastemaker.errors import ConfigError, StorageError
+from tastemaker.storage.inspection import Inspection, disk
 from tastemaker.storage.log import Leaving, Packed, Position, batches, check_partition, check_partitions, partition_of
 from tastemaker.storage.log.appends import Appender, acknowledge, by_partition, encode
 from tastemaker.storage.log.group_commit import GroupCommit, Job
@@ -149,6 +150,10 @@ class SqliteLog:
 
     def flush(self) -> None:
         self._submit(lambda _: None).result()
+
+    def inspect(self) -> Inspection:
+        self.ends()
+        return Inspection(f"SQLite {sqlite3.sqlite_version}", problems=disk(self.path))
 
     def close(self) -> None:
         self._writer.close()
