@@ -201,20 +201,6 @@ def children_of(pid: int) -> list[int]:
 class PostgreSQL(Server):
     """As an unprivileged user: it refuses root. Commits reach the disk, so that killing it proves something."""
 
-    def send(self, number: signal.Signals) -> None:
-        """To all of it: each connection has a process of its own, which goes on when only the first is stopped."""
-        assert self.process is not None
-        super().send(number)
-        for child in children_of(self.process.pid):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(child, number)
-
-    def close(self) -> None:
-        if self.process is not None and self.process.poll() is None:
-            self.resume()
-            super().send(signal.SIGINT)  # does not wait for clients to leave, as it would when asked politely
-        super().close()
-
     def __init__(self, port: int = 0) -> None:
         super().__init__(port)
         self.binaries = program("postgres").parent
@@ -230,6 +216,20 @@ class PostgreSQL(Server):
     def command(self) -> list[str]:
         data = ["-D", str(self.folder / "data"), "-p", str(self.port), "-h", "127.0.0.1", "-k", str(self.folder)]
         return [str(self.binaries / "postgres"), *data, "-c", "max_connections=300"]
+
+    def send(self, number: signal.Signals) -> None:
+        """To all of it: each connection has a process of its own, which goes on when only the first is stopped."""
+        assert self.process is not None
+        super().send(number)
+        for child in children_of(self.process.pid):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(child, number)
+
+    def close(self) -> None:
+        if self.process is not None and self.process.poll() is None:
+            self.resume()
+            super().send(signal.SIGINT)  # does not wait for clients to leave, as it would when asked politely
+        super().close()
 
     def answers(self) -> bool:
         import psycopg

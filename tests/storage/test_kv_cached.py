@@ -18,7 +18,8 @@ from tastemaker.storage.kv import Dated, KeyValue, postgresql, redis
 from tastemaker.storage.kv import epoch as epochs
 from tastemaker.storage.kv.cached import Cached
 
-QUICK = Patience(timeout_ms=200, tries=1, failures=2, pause_ms=100)
+QUICK = Patience(timeout_ms=300, tries=1, failures=2, pause_ms=100)
+CALM = Patience(timeout_ms=10_000)
 Opener = Callable[..., Cached]
 
 
@@ -73,8 +74,8 @@ def opened() -> Iterator[Opener]:
     """Opens caches over two URLs, and closes them in the end."""
     there: list[Cached] = []
 
-    def open_cache(front: str, back: str, watch: bool = False) -> Cached:
-        stores: tuple[KeyValue, Dated] = redis.open_kv(front, QUICK), postgresql.open_kv(back, QUICK)
+    def open_cache(front: str, back: str, watch: bool = False, patience: Patience = CALM) -> Cached:
+        stores: tuple[KeyValue, Dated] = redis.open_kv(front, patience), postgresql.open_kv(back, patience)
         if watch:
             stores = Watched(stores[0]), Watched(stores[1])
         there.append(Cached(*stores))
@@ -336,7 +337,7 @@ def keeping() -> Iterator[servers.Redis]:
 def test_no_old_value_is_served_after_the_front_was_away(
     opened: Opener, keeping: servers.Redis, urls: tuple[str, str], how: str
 ) -> None:
-    writer, reader = (opened(f"{keeping.url}/0", urls[1]) for _ in range(2))
+    writer, reader = (opened(f"{keeping.url}/0", urls[1], patience=QUICK) for _ in range(2))
     writer.put({"state:a": b"old", "state:gone": b"old"})
     assert reader.get(["state:a"]) == [b"old"]
     before = writer.back.get([keys.EPOCH])
@@ -360,6 +361,23 @@ def test_no_old_value_is_served_after_the_front_was_away(
     wait_for(lambda: reader.get(["state:a"]) == [b"newest"], epochs.LOOK + 1.0)
 
 
+def test_a_front_that_comes_back_is_not_believed_before_the_epoch_was_looked_at(
+    opened: Opener, keeping: servers.Redis, urls: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(epochs, "LOOK", 3600.0)
+    writer, reader, loop_reader = (opened(f"{keeping.url}/0", urls[1], patience=QUICK) for _ in range(3))
+    writer.put({"state:a": b"old"})
+    keeping.kill()
+    assert reader.get(["state:a"]) == asyncio.run(loop_reader.fetch(["state:a"])) == [b"old"]
+    writer.put({"state:a": b"new"})
+    keeping.start()
+    wait_for(lambda: works(keeping))
+    time.sleep(2 * QUICK.pause_ms / 1000)  # so that the breakers let the next call through
+    assert reader.get(["state:a"]) == asyncio.run(loop_reader.fetch(["state:a"])) == [b"new"]
+    assert believes(reader)
+    assert believes(loop_reader)
+
+
 def believes(cache: Cached) -> bool:
     """Whether it uses its front again."""
     cache.get(["state:a"])
@@ -380,7 +398,7 @@ def test_a_process_that_saw_nothing_learns_of_the_new_epoch(
     """The network between the writer and the front was cut, and nobody else noticed."""
     reader = opened(f"{keeping.url}/0", urls[1])
     reader.put({"state:a": b"old"})
-    elsewhere = opened("redis://127.0.0.1:1/0", urls[1])  # a front that this writer cannot reach
+    elsewhere = opened("redis://127.0.0.1:1/0", urls[1], patience=QUICK)  # a front that this writer cannot reach
     elsewhere.put({"state:a": b"new"})
     end = time.monotonic() + epochs.LOOK + 1.0
     wait_for(lambda: reader.get(["state:a"]) == [b"new"], end - time.monotonic())
@@ -403,7 +421,7 @@ def test_a_writer_that_missed_a_new_epoch_writes_where_it_is_read(
 
 def test_without_the_front_nobody_waits_for_it(opened: Opener, urls: tuple[str, str]) -> None:
     with servers.Redis() as server:
-        cache = opened(f"{server.url}/0", urls[1])
+        cache = opened(f"{server.url}/0", urls[1], patience=QUICK)
         cache.put({"state:a": b"1"})
         server.pause()
         for _ in range(3):
@@ -422,7 +440,7 @@ def test_without_the_front_nobody_waits_for_it(opened: Opener, urls: tuple[str, 
 
 def test_a_write_raises_when_neither_front_nor_epoch_takes_it(opened: Opener, urls: tuple[str, str]) -> None:
     with servers.Redis() as server:
-        cache = opened(f"{server.url}/0", urls[1], watch=True)
+        cache = opened(f"{server.url}/0", urls[1], watch=True, patience=QUICK)
         cache.put({"state:a": b"1"})
         server.kill()
 
@@ -443,7 +461,7 @@ def test_a_write_raises_when_neither_front_nor_epoch_takes_it(opened: Opener, ur
 
 def test_without_the_back_the_front_answers_what_it_knows(opened: Opener, urls: tuple[str, str]) -> None:
     with servers.PostgreSQL() as server:
-        cache = opened(urls[0], f"{server.url}/postgres")
+        cache = opened(urls[0], f"{server.url}/postgres", patience=QUICK)
         cache.put({"state:a": b"1", "live": b"v1"})
         assert cache.get(["state:none"]) == [None]
         server.kill()
