@@ -73,7 +73,7 @@ def test_every_command_and_option_is_documented() -> None:
         assert f"## `{path}`" in page
         section = page.split(f"## `{path}`\n")[1].split("\n## ")[0]
         for parameter in command.params:
-            if isinstance(parameter, click.Option):
+            if isinstance(parameter, click.Option) and not parameter.hidden:
                 assert parameter.opts[0] in section, f"{path} {parameter.opts[0]}"
                 assert parameter.help or parameter.show_default, f"{path} {parameter.opts[0]} has no help"
 

@@ -18,6 +18,7 @@ from tastemaker.errors import ConfigError, did_you_mean
 PREFIX = "TASTEMAKER_"
 FILE = "tastemaker.toml"
 SECRET = re.compile(r"(?<=://)([^:/@\s]*):([^@/\s]+)(?=@)")
+SECRET_SETTING = re.compile(r"([?&][^=&\s]*(?:password|secret|token|\.pem)[^=&\s]*=)[^&\s]+", re.IGNORECASE)
 
 
 def load(path: Path | str | None = None, environ: Mapping[str, str] | None = None) -> tuple[Config, dict[str, str]]:
@@ -106,10 +107,10 @@ def read_value(text: str) -> Any:
 def hide(value: Any) -> Any:
     """The value without its password.
 
-    >>> hide("redis://u:secret@host/0")
-    'redis://u:***@host/0'
+    >>> hide("redis://u:secret@host/0"), hide("kafka://host:9092/topic?sasl.username=u&sasl.password=secret")
+    ('redis://u:***@host/0', 'kafka://host:9092/topic?sasl.username=u&sasl.password=***')
     """
-    return SECRET.sub(r"\1:***", value) if isinstance(value, str) else value
+    return SECRET_SETTING.sub(r"\1***", SECRET.sub(r"\1:***", value)) if isinstance(value, str) else value
 
 
 def keys(section: type[Section] = Config, path: str = "") -> Iterator[tuple[str, str, Any, str]]:
