@@ -101,6 +101,19 @@ def prepare_packed(events: Sequence[Packed], partitions: int) -> Prepared:
     return Prepared(where, [Piece(partition, len(part), b"".join(part)) for partition, part in parts(where, bodies)])
 
 
+def pack(events: Sequence[AnyEvent], *, checked: bool = False) -> list[Packed]:
+    """Events encoded one by one, for a log that keeps them so; checked as ``prepare`` does it, with the same errors."""
+    try:
+        packed = [Packed(KEYS[type(event)](event), encode_event(event)) for event in events]
+        if not checked:
+            decode_events(header(len(packed)) + b"".join([event.body for event in packed]))
+            for event in packed:
+                event.key.encode()
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise first_fault(events, error) from error
+    return packed
+
+
 def parts(where: Sequence[int], rows: Sequence[T]) -> Iterator[tuple[int, list[T]]]:
     """Rows by partition, in order, at most ``ROWS`` at a time."""
     groups: dict[int, list[T]] = {}

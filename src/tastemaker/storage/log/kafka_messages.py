@@ -1,0 +1,65 @@
+"""What a message of a log on Kafka is: the event's MessagePack under a key that no other message has.
+
+The key is the key of the event, a zero byte and twelve random bytes. It says whom a message is about without decoding it, and
+being unique it lets a single message be taken away (``kafka_erasure.py``). The partition is chosen by the event's key alone.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+import msgspec
+from confluent_kafka import Consumer, Message
+
+from tastemaker.domain import AnyEvent, Record, decode_event
+from tastemaker.errors import StorageError
+from tastemaker.storage.log import Packed, partition_of
+from tastemaker.storage.log.kafka_producer import Outgoing
+
+RANDOM = 12  # bytes behind the zero byte of a message's key
+MOST = 10_000  # messages that are taken from the library at once
+
+
+def keys_of(owners: Sequence[str]) -> list[bytes]:
+    """Keys of messages.
+
+    >>> [key[:-12] for key in keys_of(["ann", "bob"])]
+    [b'ann\\x00', b'bob\\x00']
+    """
+    noise = os.urandom(RANDOM * len(owners))
+    starts = range(0, len(noise), RANDOM)
+    return [owner.encode() + b"\0" + noise[start : start + RANDOM] for owner, start in zip(owners, starts, strict=True)]
+
+
+def owner_of(key: bytes) -> bytes:
+    """The event's key in a message's key; it may itself have zero bytes."""
+    return key[: -RANDOM - 1]
+
+
+def messages_of(events: Sequence[Packed], partitions: int) -> list[Outgoing]:
+    """Events as messages, in order."""
+    keys = keys_of([event.key for event in events])
+    return [Outgoing(partition_of(event.key, partitions), key, event.body) for event, key in zip(events, keys, strict=True)]
+
+
+def gather(consumer: Consumer, limit: int, seconds: float) -> list[Message]:
+    """What has arrived, at most ``limit``; waits for the first message only, where the library would wait for the last."""
+    first = consumer.poll(seconds)
+    if first is None:
+        return []
+    return [first, *consumer.consume(min(limit, MOST) - 1, 0)] if limit > 1 else [first]
+
+
+def event_of(place: str, message: Message, value: bytes) -> AnyEvent:
+    """The event of a message. Raises ``StorageError`` where something else stands in the topic."""
+    try:
+        event: AnyEvent = decode_event(value)
+    except msgspec.MsgspecError as error:
+        where = f"{place}, partition {message.partition()}, offset {message.offset()}"
+        raise StorageError(f"{where}: not an event ({error}): see who else writes into this topic") from error
+    return event
+
+
+def record_of(place: str, message: Message, value: bytes) -> Record:
+    return Record(message.partition() or 0, message.offset() or 0, event_of(place, message, value))
