@@ -16,6 +16,7 @@ from tastemaker.config import Config, Connect, Log
 from tastemaker.pipelines.moving.move import migrate
 from tastemaker.registry import live
 from tastemaker.storage import Storage, connect, keys
+from tastemaker.streaming.rebuild import rebuild_states
 
 
 def test_the_command_prints_both_sides_and_says_what_differs(
@@ -74,7 +75,7 @@ def test_interrupted_by_hand_it_says_that_the_same_command_goes_on(published: tu
     assert "goes on from here" in said
     target = replace(config, connect=Connect(home=str(tmp_path / "there")), log=Log())
     with connect(config) as goes, connect(target) as comes:
-        assert migrate(goes, comes, lambda *_: None).differences == []
+        assert migrate(goes, comes, lambda *_: None, rebuild_states).differences == []
         assert live.read(comes.kv) == live.read(goes.kv)
 
 

@@ -197,7 +197,7 @@ def test_a_summary_of_a_step_that_was_not_done_is_refused(storage: Storage, home
 HOLD = """
 import sys
 from pathlib import Path
-from tastemaker.pipelines.local import locked
+from tastemaker.storage.lockfile import locked
 with locked(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.readline()

@@ -33,6 +33,7 @@ from tastemaker.storage.erase import erase
 from tastemaker.storage.history import History
 from tastemaker.storage.kv import consumer_of
 from tastemaker.storage.log import batches
+from tastemaker.streaming.rebuild import rebuild_states
 from tastemaker.streaming.worker import Worker
 
 ALL = {"log", "lake", "tables", "models", "kv"}
@@ -72,7 +73,7 @@ def assert_moved(source: Storage, target: Storage) -> None:
 
 def moved(source: Config, target: Config) -> None:
     with connect(source) as here, connect(target) as there:
-        assert migrate(here, there, unwatched).differences == []
+        assert migrate(here, there, unwatched, rebuild_states).differences == []
         assert_moved(here, there)
 
 
@@ -84,7 +85,7 @@ def test_a_platform_moves_into_another_number_of_partitions_and_goes_on_there(
     erase(source, "u7", [])
     version = (live.read(source.kv) or pytest.fail("nothing is live")).version
     with connect(target_of(config, tmp_path / "target")) as target:
-        report = migrate(source, target, unwatched)
+        report = migrate(source, target, unwatched, rebuild_states)
         assert report.differences == []
         assert report.users == 119
         assert report.appended == sum(len(part) for part in of_log(source).values())
@@ -105,7 +106,7 @@ def test_a_platform_moves_into_another_number_of_partitions_and_goes_on_there(
 def test_without_rebuild_the_workers_fill_the_new_online_store(published: tuple[Storage, Config], tmp_path: Path) -> None:
     source, config = published
     with connect(target_of(config, tmp_path / "target")) as target:
-        assert migrate(source, target, unwatched, rebuild=False).users is None
+        assert migrate(source, target, unwatched, None).users is None
         worker = Worker(target, target.config)
         assert worker.drain() == sum(target.log.ends())
         worker.stop()
@@ -117,12 +118,12 @@ def test_moving_again_changes_nothing_and_copies_what_came_since(published: tupl
     source, config = published
     source.tables.runs.put(Run("daily-x", "daily", 0, 1, "failed", 1))
     with connect(target_of(config, tmp_path / "target")) as target:
-        migrate(source, target, unwatched)
+        migrate(source, target, unwatched, rebuild_states)
         assert (target.tables.runs.get("daily-x") or pytest.fail("no run")).state == "abandoned"
-        assert migrate(source, target, unwatched).appended == 0
+        assert migrate(source, target, unwatched, rebuild_states).appended == 0
         source.log.append([Interaction(f"late-{n}", world.BASE + n, f"u{n}", "i3", "click") for n in range(20)]).result()
         source.tables.items.put(world.catalogue(81)[-1:])
-        report = migrate(source, target, unwatched)
+        report = migrate(source, target, unwatched, rebuild_states)
         assert report.appended == 20
         assert_moved(source, target)
         user = states.unpack(target.kv.get([keys.state("u1")])[0] or b"")
@@ -140,9 +141,9 @@ def test_events_that_come_meanwhile_make_it_fail_and_come_along_the_next_time(
 
     with connect(target_of(config, tmp_path / "target")) as target:
         with pytest.raises((Conflict, StorageError), match="stop whatever writes there"):
-            migrate(source, target, write)
+            migrate(source, target, write, rebuild_states)
         assert live.read(target.kv) is None
-        assert migrate(source, target, unwatched).appended == 1
+        assert migrate(source, target, unwatched, rebuild_states).appended == 1
         assert_moved(source, target)
 
 
@@ -161,7 +162,7 @@ def move_until(source: Config, target: Config, what: str, call: int) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
     with connect(source) as here, connect(target) as there:
-        migrate(here, there, watch)
+        migrate(here, there, watch, rebuild_states)
 
 
 @pytest.mark.slow
@@ -204,35 +205,35 @@ def test_a_target_that_holds_something_else_is_refused(published: tuple[Storage,
     with connect(target_of(config, tmp_path / "a")) as target:
         target.log.append([stranger]).result()
         with pytest.raises(Conflict, match=r"'strange' of 'nobody'.*name an empty log"):
-            migrate(source, target, unwatched)
+            migrate(source, target, unwatched, rebuild_states)
     with connect(target_of(config, tmp_path / "b")) as target:
         target.tables.keys.create("mine", ["read"], 1)
         with pytest.raises(Conflict, match=r"table api_keys holds 1 rows.*name an empty database"):
-            migrate(source, target, unwatched)
+            migrate(source, target, unwatched, rebuild_states)
         assert target.log.ends() == [0, 0, 0]
     with connect(target_of(config, tmp_path / "c")) as target:
         target.kv.put({keys.state("nobody"): b"x"})
         with pytest.raises(Conflict, match="online store is in use"):
-            migrate(source, target, unwatched)
+            migrate(source, target, unwatched, rebuild_states)
     with connect(target_of(config, tmp_path / "d")) as target:
-        migrate(source, target, unwatched)
+        migrate(source, target, unwatched, rebuild_states)
         target.log.append([stranger]).result()
         with pytest.raises(Conflict, match="in use already"):
-            migrate(source, target, unwatched)
+            migrate(source, target, unwatched, rebuild_states)
     other = shutil.copytree(config.home, tmp_path / "other")
     with (
         connect(world.config_of(other)) as another,
         connect(target_of(config, tmp_path / "d")) as target,
         pytest.raises(Conflict, match="was filled from"),
     ):
-        migrate(another, target, unwatched)
+        migrate(another, target, unwatched, rebuild_states)
 
 
 def test_a_single_changed_byte_in_the_target_is_found_and_named(published: tuple[Storage, Config], tmp_path: Path) -> None:
     source, config = published
     target = target_of(config, tmp_path / "target")
     with connect(target) as there:
-        migrate(source, there, unwatched)
+        migrate(source, there, unwatched, rebuild_states)
     versions = sorted(target.model_folder.glob("als-*/model/*.npz"))
     original = versions[0].read_bytes()
     versions[0].write_bytes(original[:500] + bytes([original[500] ^ 1]) + original[501:])
@@ -271,7 +272,7 @@ def test_an_online_store_may_move_alone(published: tuple[Storage, Config], tmp_p
     source, config = published
     target = replace(config, connect=replace(config.connect, kv=f"lmdb:///{tmp_path}/kv"))
     with connect(target) as there:
-        report = migrate(source, there, unwatched)
+        report = migrate(source, there, unwatched, rebuild_states)
         assert (report.appended, report.lines, report.users) == (0, [], 120)
         for prefix in ("state:", "mark:", "items:"):
             assert dict(there.kv.scan(prefix)) == dict(source.kv.scan(prefix))

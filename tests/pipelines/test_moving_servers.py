@@ -14,13 +14,13 @@ from tastemaker.config import Config, Connect, Log, Patience
 from tastemaker.domain import Interaction, encode_event, key_of
 from tastemaker.errors import Conflict, StorageError
 from tastemaker.features import states
-from tastemaker.pipelines import rebuilding
 from tastemaker.pipelines.moving import events
 from tastemaker.pipelines.moving.move import migrate
 from tastemaker.registry import live
 from tastemaker.slates.stored import decode_whole
 from tastemaker.storage import Storage, connect, keys
 from tastemaker.storage.archive import archive
+from tastemaker.streaming.rebuild import rebuild_states
 from tastemaker.streaming.worker import Worker
 
 
@@ -84,7 +84,7 @@ def test_a_platform_moves_from_files_to_servers_and_goes_on_there(
     source, config = published
     there = replace(config, connect=TARGETS[profile](tmp_path / "target"), log=Log(partitions=3))
     with connect(there) as target:
-        report = migrate(source, target, unwatched)
+        report = migrate(source, target, unwatched, rebuild_states)
         assert report.differences == []
         assert report.users == 120
         assert of_log(target) == of_log(source)
@@ -101,10 +101,10 @@ def test_a_platform_moves_from_files_to_servers_and_goes_on_there(
         assert archive(target.log, target.lake) == {"interactions": 1}
         before = kept(target)
         target.kv.delete([keys.state("u1"), keys.mark("u2")])
-        rebuilding.states(target, lambda *_: None)
+        rebuild_states(target, lambda *_: None)
         assert kept(target) == before
         with pytest.raises(Conflict, match="in use already"):
-            migrate(source, target, unwatched)
+            migrate(source, target, unwatched, rebuild_states)
 
 
 @pytest.mark.slow
@@ -127,10 +127,10 @@ def test_a_target_that_goes_away_during_the_move_loses_nothing(
                     server.kill()
 
             with connect(there) as target, pytest.raises(StorageError):
-                migrate(source, target, kill)
+                migrate(source, target, kill, rebuild_states)
             server.start()
         with connect(there) as target:
-            assert migrate(source, target, unwatched).differences == []
+            assert migrate(source, target, unwatched, rebuild_states).differences == []
             assert of_log(target) == of_log(source)
             assert history(target, "u1") == history(source, "u1")
 
@@ -141,7 +141,7 @@ def test_and_back_from_servers_to_files(published: tuple[Storage, Config], tmp_p
     far = replace(config, connect=halfway(tmp_path / "far"), log=Log(partitions=5))
     near = replace(config, connect=Connect(home=str(tmp_path / "near")))
     with connect(far) as target, connect(near) as back:
-        assert migrate(source, target, unwatched, rebuild=False).differences == []
-        assert migrate(target, back, unwatched).differences == []
+        assert migrate(source, target, unwatched, None).differences == []
+        assert migrate(target, back, unwatched, rebuild_states).differences == []
         assert of_log(back) == of_log(source)
         assert history(back, "u9") == history(source, "u9")

@@ -20,14 +20,15 @@ from tastemaker.config import Config, Connect, Patience
 from tastemaker.domain import AnyEvent, Erase, Interaction, UserChange, View
 from tastemaker.errors import Conflict
 from tastemaker.features import states
-from tastemaker.pipelines import rebuilding
-from tastemaker.pipelines.rebuilding import replay as module
+from tastemaker.pipelines.republish import rewrite_slates
 from tastemaker.registry import live
 from tastemaker.storage import Storage, connect, keys
 from tastemaker.storage.archive import archive
 from tastemaker.storage.kv import consumer_of, hold
 from tastemaker.storage.kv.hold import Hold
 from tastemaker.storage.log.sqlite import SqliteLog
+from tastemaker.streaming import rebuild as module
+from tastemaker.streaming.rebuild import rebuild_states
 from tastemaker.streaming.worker import Worker
 
 Kept = dict[str, bytes]
@@ -88,7 +89,7 @@ def test_what_comes_out_equals_what_the_workers_made_byte_for_byte(busy: Storage
     assert any(key.startswith("items:") for key in before)
     damage(busy)
     assert kept(busy) != before
-    assert rebuilding.states(busy, silent) == sum(key.startswith("state:") for key in before)
+    assert rebuild_states(busy, silent) == sum(key.startswith("state:") for key in before)
     assert kept(busy) == before
     assert consumer_of(busy.kv) != name
     assert busy.log.committed(consumer_of(busy.kv)) == busy.log.ends()
@@ -104,7 +105,7 @@ def test_slates_are_written_for_everybody_under_the_live_version(busy: Storage) 
     now = live.read(busy.kv)
     assert now is not None
     busy.kv.drop(f"slate:{now.version}:")
-    assert rebuilding.slates(busy, now, silent) == 140  # ten of them were erased
+    assert rewrite_slates(busy, now, silent) == 140  # ten of them were erased
     assert sum(1 for _ in busy.kv.scan(f"slate:{now.version}:")) == 130
     assert live.read(busy.kv) == now
 
@@ -134,7 +135,7 @@ def test_what_the_log_keeps_no_longer_comes_from_the_lake(busy: Storage, monkeyp
     busy.__dict__["log"] = trimmed
     monkeypatch.setattr(module, "BATCH", 50)
     damage(busy)
-    rebuilding.states(busy, silent)
+    rebuild_states(busy, silent)
     assert kept(busy) == before
 
 
@@ -150,7 +151,7 @@ def rebuild_until(config: Config, call: int) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
     with connect(config) as storage:
-        rebuilding.states(storage, progress)
+        rebuild_states(storage, progress)
 
 
 @pytest.mark.slow
@@ -160,7 +161,7 @@ def test_killed_anywhere_and_run_again_it_ends_the_same(busy: Storage) -> None:
     for call in (1, 5, 9, 6, 3):  # the replay goes on where it stood, so that later ones die while users are exchanged
         assert forked.code_of(forked.start(rebuild_until, busy.config, call)) == -signal.SIGKILL
     assert busy.kv.get([keys.HOLD])[0] is not None, "the last one died while the workers were held"
-    rebuilding.states(busy, silent)
+    rebuild_states(busy, silent)
     assert kept(busy) == before
 
 
@@ -185,7 +186,7 @@ def test_with_workers_at_work_and_events_coming_nothing_is_lost_or_counted_twice
         for _ in range(8):
             name = consumer_of(busy.kv)
             busy.kv.delete([keys.state("u1"), keys.state("u3")])
-            rebuilding.states(busy, silent)
+            rebuild_states(busy, silent)
             assert consumer_of(busy.kv) != name
             for user in ("u1", "u3"):  # a worker that began with what was damaged must not have the last word
                 assert len(states.unpack(busy.kv.get([keys.state(user)])[0] or b"").history) >= 25
@@ -250,6 +251,6 @@ def test_a_replay_made_under_other_rewards_is_thrown_away(busy: Storage) -> None
         scratch = module.prepared(storage, folder.absolute())
         module.Replay(storage, scratch).run(silent)
         scratch.close()
-    rebuilding.states(busy, silent)
+    rebuild_states(busy, silent)
     assert kept(busy) == before
     shutil.rmtree(folder, ignore_errors=True)

@@ -30,6 +30,7 @@ def migrate(context: click.Context, file: str, rebuild: bool, dry_run: bool, qui
     TASTEMAKER_TO__CONNECT__KV and the like.
     """
     from tastemaker.pipelines.moving import move, target
+    from tastemaker.streaming.rebuild import rebuild_states
 
     here, there = target.load_source(context.find_root().obj), target.load_target(file)
     target.moves(here, there)
@@ -39,7 +40,7 @@ def migrate(context: click.Context, file: str, rebuild: bool, dry_run: bool, qui
             return
         console.print("[dim]nothing may write to the source meanwhile: API, imports, pipelines[/]")
         with steps(quiet) as watch:
-            report = move.migrate(source, goal, watch, rebuild=rebuild)
+            report = move.migrate(source, goal, watch, rebuild_states if rebuild else None)
     show_lines(report.lines)
     if report.differences:
         raise move.told(report.differences)
@@ -77,13 +78,14 @@ def rebuild(context: click.Context, states: bool, slates: bool, quiet: bool) -> 
     Answers go on meanwhile, from what is there; workers wait for a moment while the states are exchanged. An interrupted rebuild
     goes on where it stopped.
     """
-    from tastemaker.pipelines import rebuilding
+    from tastemaker.pipelines.republish import rewrite_slates
     from tastemaker.registry import live
+    from tastemaker.streaming.rebuild import rebuild_states
 
     with opened(context) as (storage, _):
         if states:
             with bar("states", quiet) as show:
-                users = rebuilding.states(storage, show)
+                users = rebuild_states(storage, show)
             console.print(f"states of {users:,} users rebuilt")
         if slates:
             now = live.restore(storage, int(time.time() * 1000))
@@ -91,5 +93,5 @@ def rebuild(context: click.Context, states: bool, slates: bool, quiet: bool) -> 
                 console.print("no slates: nothing is live yet")
                 return
             with bar("slates", quiet) as show:
-                users = rebuilding.slates(storage, now, show)
+                users = rewrite_slates(storage, now, show)
             console.print(f"slates of {users:,} users written under {now.version}")

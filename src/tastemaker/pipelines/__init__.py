@@ -7,6 +7,7 @@
     training.py   the lake's events as a training set
     imports/      files of interactions, items and users into log, lake and tables
     datasets/     public data sets by name
+    moving/       a whole platform to other stores
 
 Start with ``catalog.py``.
 """

@@ -8,12 +8,9 @@ the same lake and the same live pointer: a file lock says so, and where the tabl
 from __future__ import annotations
 
 import fcntl
-import os
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from msgspec.structs import replace
@@ -21,9 +18,10 @@ from msgspec.structs import replace
 from tastemaker import telemetry
 from tastemaker.config import Config
 from tastemaker.domain import Run
-from tastemaker.errors import Conflict, StorageError, TastemakerError
+from tastemaker.errors import StorageError, TastemakerError
 from tastemaker.pipelines.pipeline import Pipeline, Step, Window, run_step
 from tastemaker.storage import Storage
+from tastemaker.storage.lockfile import locked
 
 Watch = Callable[[str, int, int, str], None]
 """Called with (step, done, all, a word) while steps work; ``done == all`` with the word "done" ends a step."""
@@ -130,22 +128,6 @@ def noted(storage: Storage, run: Run, step: Step, state: dict[str, Any]) -> Run:
     run = replace(run, state="failed" if state["state"] == "failed" else "running", steps=run.steps | {step.name: state})
     storage.tables.runs.put(run)
     return run
-
-
-@contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Holds a file lock; the system releases it when the process dies."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            raise Conflict(f"another run is under way (process {file.read().strip() or '?'}); wait for it") from None
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
-        yield
 
 
 def is_running(config: Config) -> bool:

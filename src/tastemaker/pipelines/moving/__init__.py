@@ -9,5 +9,5 @@
     move.py      the whole, in order: start here
 
 A move may be killed at any moment and run again: each part finds out from the target what is there already. States, slates
-and counters are not copied but made anew from the target's log (``pipelines/rebuilding``), because they speak of its offsets.
+and counters are not copied but made anew from the target's log (``streaming/rebuild.py``), because they speak of its offsets.
 """

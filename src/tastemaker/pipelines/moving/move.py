@@ -14,21 +14,24 @@ import msgspec
 from msgspec.structs import replace
 
 from tastemaker.errors import Conflict, StorageError
-from tastemaker.pipelines import rebuilding
-from tastemaker.pipelines.local import LOCK, locked
+from tastemaker.pipelines.local import LOCK
 from tastemaker.pipelines.moving import events, lake, models
 from tastemaker.pipelines.moving.compare import Line, compare
 from tastemaker.pipelines.moving.note import Note, load, save
 from tastemaker.pipelines.moving.target import moves, shown
+from tastemaker.pipelines.republish import rewrite_slates
 from tastemaker.registry import live
 from tastemaker.storage import Storage, keys
 from tastemaker.storage.archive import archive
 from tastemaker.storage.history import History
+from tastemaker.storage.lockfile import locked
 from tastemaker.storage.tables import copying
 
 MOVING = "migration.lock"
 Watch = Callable[[str, int, int, str], None]
 Progress = Callable[[int, int, str], None]
+States = Callable[[Storage, Progress], int]
+"""Makes the states of a platform (``streaming/rebuild.py``)."""
 
 
 class Report(msgspec.Struct):
@@ -60,10 +63,13 @@ def look(source: Storage, target: Storage) -> dict[str, dict[str, int]]:
     return found
 
 
-def migrate(source: Storage, target: Storage, watch: Watch, *, rebuild: bool = True) -> Report:
-    """Moves everything; the report may name differences. Raises ``Conflict`` when the target is not ours to fill."""
+def migrate(source: Storage, target: Storage, watch: Watch, rebuild: States | None) -> Report:
+    """Moves everything; the report may name differences. Raises ``Conflict`` when the target is not ours to fill.
+
+    ``rebuild`` makes the target's states, and slates follow; None leaves both to the workers and pipelines there.
+    """
     moved = moves(source.config, target.config)
-    with locked(target.config.home / MOVING):
+    with locked(target.config.home / MOVING, "move"):
         with ExitStack() as stack:
             stack.enter_context(locked(source.config.home / LOCK))  # a pipeline would go on writing lake, tables and models
             report, ends = copy_all(source, target, moved, watch)
@@ -77,7 +83,7 @@ def migrate(source: Storage, target: Storage, watch: Watch, *, rebuild: bool = T
         if "tables" in moved:
             abandon(target)
         if "kv" in moved:
-            report.users = go_live(source, target, watch, rebuild=rebuild)
+            report.users = go_live(source, target, watch, rebuild)
     return report
 
 
@@ -140,13 +146,13 @@ def abandon(target: Storage) -> None:
             target.tables.runs.put(replace(run, state="abandoned", ended=run.ended or int(time.time() * 1000)))
 
 
-def go_live(source: Storage, target: Storage, watch: Watch, *, rebuild: bool) -> int | None:
+def go_live(source: Storage, target: Storage, watch: Watch, rebuild: States | None) -> int | None:
     """States and slates, then, last of all, the pointer: nobody is served before everything is there."""
     now = live.read(source.kv)
     users: int | None = None
-    if rebuild:
-        rebuilding.states(target, to(watch, "states"))
-        users = rebuilding.slates(target, now, to(watch, "slates")) if now is not None else 0
+    if rebuild is not None:
+        rebuild(target, to(watch, "states"))
+        users = rewrite_slates(target, now, to(watch, "slates")) if now is not None else 0
     items: dict[str, bytes] = {keys.CATALOG: str(target.tables.items.stamp()).encode()}
     if now is not None:
         items[keys.LIVE] = msgspec.json.encode(now)

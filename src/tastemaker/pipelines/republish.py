@@ -16,7 +16,7 @@ PIPELINE = Pipeline("slates", "Pins the lake for slates that are written again."
 Progress = Callable[[int, int, str], None]
 
 
-def slates(storage: Storage, now: Live, progress: Progress) -> int:
+def rewrite_slates(storage: Storage, now: Live, progress: Progress) -> int:
     """Writes the slates of ``now``, live or about to be; returns for how many users."""
     run = run_pipeline(storage, storage.config, PIPELINE, watch=lambda _, done, total, note: progress(done, total, note))
     window = Window(run.id, run.start, run.end)

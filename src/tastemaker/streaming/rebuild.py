@@ -1,9 +1,13 @@
-"""User states and item counters, made again by replay.
+"""User states and item counters, made again by replay of the log, and of the lake for what the log keeps no longer.
 
 First everything is replayed into a store of its own, a folder in this home, while the workers go on. Then the workers are held
 (``storage/kv/hold.py``), the rest of the log is replayed, and the values are exchanged user by user: a state carries
 the last offset that it includes, so each is right by itself, and whatever is cut off in between leaves a mixture of right ones.
 At last the store gets a new name, whose group stands where the replay ended, and the workers go on from there.
+
+The online store is never empty meanwhile: requests are answered from what was there until a user's state is exchanged. What
+comes out equals what the workers would have made, byte for byte, as long as the categories of items are those of then: features
+by category are counted under the categories that an item has at the time of counting.
 
 A replay that was killed goes on where it stood: the folder says how far each partition is.
 """
@@ -19,13 +23,13 @@ from pathlib import Path
 import msgspec
 
 from tastemaker.domain import Record, encode_event
-from tastemaker.pipelines.local import locked
 from tastemaker.slates.catalogue import Catalogue
 from tastemaker.slates.sources import Shelf
 from tastemaker.storage import Storage, keys, resolve
 from tastemaker.storage.history import History
 from tastemaker.storage.kv import SCHEMES, KeyValue
 from tastemaker.storage.kv.hold import Hold
+from tastemaker.storage.lockfile import locked
 from tastemaker.streaming.counters import FEATURE, Counters
 from tastemaker.streaming.poison import apart
 from tastemaker.streaming.update import Applied, update
@@ -37,10 +41,10 @@ PLACES, MADE_OF = "places", "made-of"
 Progress = Callable[[int, int, str], None]
 
 
-def states(storage: Storage, progress: Progress) -> int:
+def rebuild_states(storage: Storage, progress: Progress) -> int:
     """Makes states, marks and counters again; returns the number of users that have a state."""
     folder = (storage.config.home / FOLDER).absolute()
-    with locked(storage.config.home / f"{FOLDER}.lock"):
+    with locked(storage.config.home / f"{FOLDER}.lock", FOLDER):
         scratch = prepared(storage, folder)
         try:
             replay = Replay(storage, scratch)
