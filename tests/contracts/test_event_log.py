@@ -34,6 +34,7 @@ from tastemaker.storage.log import EventLog, Packed, lag_of, partition_of
 ADAPTERS: dict[str, Callable[[Path], str]] = {
     "sqlite": lambda folder: f"sqlite:///{folder}/deep/log.db",
     "postgresql": lambda _: servers.postgresql(),
+    "kafka": lambda _: servers.kafka(),
 }
 PARTITIONS = 3
 
@@ -55,6 +56,12 @@ def log(url: str) -> Iterator[EventLog]:
     opened.close()
 
 
+@pytest.fixture
+def exact(url: str) -> bool:
+    """Whether polls are as full and as fair as can be, and erasing takes no offsets. A broker sends what it has at hand."""
+    return not url.startswith("kafka://")
+
+
 def click(number: int, user: str = "u") -> Interaction:
     return Interaction(id=f"e{number}", time=number, user=user, item=f"i{number % 7}", kind="click")
 
@@ -63,8 +70,8 @@ def everything(log: EventLog) -> list[Record]:
     return [record for partition in range(log.partitions) for record in log.read(partition, 0, 10**6)]
 
 
-def drain(log: EventLog, group: str, limit: int = 100) -> list[Record]:
-    subscription = log.subscribe(group)
+def drain(log: EventLog, group: str, limit: int = 100, *, alone: bool = False) -> list[Record]:
+    subscription = log.subscribe(group, alone=alone)
     found: list[Record] = []
     while records := subscription.poll(limit, 0):
         found += records
@@ -173,25 +180,27 @@ def test_read_beyond_the_end_is_empty_and_an_unknown_partition_is_an_error(log: 
         log.read(PARTITIONS, 0, 1)
 
 
-def test_a_group_goes_on_behind_its_last_commit(log: EventLog) -> None:
+def test_a_group_goes_on_behind_its_last_commit(log: EventLog, exact: bool) -> None:
     log.append([click(n, f"u{n}") for n in range(50)]).result()
     first = log.subscribe("g")
     done = first.poll(20, 0)
     first.commit()
     first.poll(10, 0)  # not committed: comes again
     first.close()
-    assert lag_of(log.ends(), log.committed("g")) == 30
+    assert len(done) == 20 if exact else 1 <= len(done) <= 20
+    assert lag_of(log.ends(), log.committed("g")) == 50 - len(done)
     rest = drain(log, "g")
     assert sorted(r.event.id for r in done + rest) == sorted(f"e{n}" for n in range(50))
     assert len(drain(log, "another")) == 50
 
 
-def test_poll_is_fair_and_in_order_within_each_partition(log: EventLog) -> None:
+def test_poll_is_fair_and_in_order_within_each_partition(log: EventLog, exact: bool) -> None:
     log.append([click(n, f"u{n}") for n in range(3000)]).result()
     subscription = log.subscribe("g")
     records = subscription.poll(90, 0)
-    assert len(records) == 90
-    assert [sum(r.partition == p for r in records) for p in range(PARTITIONS)] == [30, 30, 30]
+    assert 1 <= len(records) <= 90
+    if exact:
+        assert [sum(r.partition == p for r in records) for p in range(PARTITIONS)] == [30, 30, 30]
     while more := subscription.poll(1 + len(records) % 7, 0):
         records += more
     for partition in range(PARTITIONS):
@@ -223,7 +232,7 @@ def test_poll_waits_as_long_as_it_was_told_and_no_longer(log: EventLog) -> None:
     assert 0.14 < time.monotonic() - began < 1
 
 
-def test_erase_leaves_gaps_and_everybody_else(log: EventLog) -> None:
+def test_erase_leaves_gaps_and_everybody_else(log: EventLog, exact: bool) -> None:
     events: list[AnyEvent] = [click(n, f"u{n % 5}") for n in range(60)]
     events += [Exposure(id="x", time=1, experiment="e", unit="u1", arm="a"), Erase(id="z", time=2, user="u1")]
     log.append(events[:30]).result()
@@ -232,7 +241,7 @@ def test_erase_leaves_gaps_and_everybody_else(log: EventLog) -> None:
     reader.poll(1, 0)
     assert log.erase("u1") == 13
     assert log.erase("u1") == 0
-    assert log.ends() == ends
+    assert log.ends() == ends or (not exact and all(after >= before for after, before in zip(log.ends(), ends, strict=True)))
     left = everything(log)
     assert {r.event.id for r in left} == {e.id for e in events if isinstance(e, Erase) or key_of(e) != "u1"}
     assert all(log.read(r.partition, r.offset, 1)[0] == r for r in left)
@@ -254,11 +263,10 @@ def test_a_log_of_erased_events_alone_is_passed_by(log: EventLog) -> None:
     appends=st.lists(st.lists(st.sampled_from(["a", "b", "c", "d"]), max_size=6), max_size=8),
     limit=st.integers(1, 7),
 )
-def test_any_appends_are_read_back_in_order(url: str, appends: list[list[str]], limit: int) -> None:
-    log = open_at(url)
+def test_any_appends_are_read_back_in_order(log: EventLog, appends: list[list[str]], limit: int) -> None:
     known = len(everything(log))  # of the examples before
     group = f"g{time.monotonic_ns()}"
-    subscription = log.subscribe(group)
+    subscription = log.subscribe(group, alone=True)  # joining a group that others might be in takes brokers some time
     while subscription.poll(1000, 0):
         pass
     subscription.commit()
@@ -268,8 +276,7 @@ def test_any_appends_are_read_back_in_order(url: str, appends: list[list[str]], 
     for append in appends:
         log.append([click(next(numbers), user) for user in append])
     log.flush()
-    found = drain(log, group, limit)
+    found = drain(log, group, limit, alone=True)
     for user in set(users):
         assert [r.event.time for r in found if key_of(r.event) == user] == [n for n, each in enumerate(users) if each == user]
     assert len(everything(log)) == known + len(users)
-    log.close()

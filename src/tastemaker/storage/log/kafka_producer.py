@@ -77,6 +77,7 @@ class Sender:
         self._closed = False
         self._failing = self._fatal = False
         self._producer = self._make()
+        clients.ask(lambda: self._producer.list_topics(clients.place.topic, clients.seconds))  # so that it connects now
         self._thread = threading.Thread(target=self._run, name=f"reports of {clients.place.name}", daemon=True)
         self._thread.start()
 

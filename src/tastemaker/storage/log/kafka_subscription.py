@@ -140,7 +140,8 @@ class KafkaSubscription:
     def _step(self, limit: int, seconds: float) -> list[Record]:
         """One look for messages, with what the library calls meanwhile."""
         early, self._early = self._early[:limit], self._early[limit:]
-        messages = early or self._library(lambda: gather(self._consumer, limit, seconds))
+        room, wait = limit - len(early), 0.0 if early else seconds
+        messages = early + (self._library(lambda: gather(self._consumer, room, wait)) if room else [])
         self._raise()
         fresh = [message for message in messages if self._count(message)]
         now = clock()
