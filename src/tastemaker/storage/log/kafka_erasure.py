@@ -14,11 +14,11 @@ import threading
 from functools import partial
 
 import msgspec
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
 from tastemaker.domain import Record
 from tastemaker.storage.log.batches import KEYS, belongs
-from tastemaker.storage.log.kafka_client import LATEST, Away, Clients
+from tastemaker.storage.log.kafka_client import EARLIEST, LATEST, Away, Clients
 from tastemaker.storage.log.kafka_topic import erasures_of
 
 LISTENS = 0.1  # seconds between looks whether the log was closed
@@ -76,7 +76,7 @@ class Erasures:
         with self._moved:
             if self._thread is None and not self._closed:
                 self._consumer = self._clients.consumer(self._clients.group("readers"), {})
-                self._consumer.assign([TopicPartition(self.topic, 0, OFFSET_BEGINNING)])
+                self._consumer.assign([TopicPartition(self.topic, 0, self._clients.offsets(EARLIEST, self.topic, [0])[0])])
                 self._thread = threading.Thread(target=self._follow, name=f"erasures of {self.topic}", daemon=True)
                 self._thread.start()
             while self._place < end:

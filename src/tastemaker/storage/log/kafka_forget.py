@@ -50,10 +50,10 @@ def forget(clients: Clients, readers: Readers, sender: Sender, erasures: Erasure
         while reader.place[1] < end:
             traces.look([message for message in reader.some(AT_ONCE) if (message.offset() or 0) < end])
     if traces.count:
-        sender.send(erasures.topic, [Outgoing(0, user.encode(), encode(Erasure(partition, end)))]).result()
+        sender.send(erasures.topic, [(0, user.encode(), encode(Erasure(partition, end)))]).result()
         erasures.add(user, end)
     keys = list(traces.keys)
     for start in range(0, len(keys), AT_ONCE):
-        tombstones = [Outgoing(partition, key, None) for key in keys[start : start + AT_ONCE]]
+        tombstones: list[Outgoing] = [(partition, key, None) for key in keys[start : start + AT_ONCE]]
         sender.send(clients.place.topic, tombstones).result()
     return traces.count

@@ -39,8 +39,9 @@ def owner_of(key: bytes) -> bytes:
 
 def messages_of(events: Sequence[Packed], partitions: int) -> list[Outgoing]:
     """Events as messages, in order."""
-    keys = keys_of([event.key for event in events])
-    return [Outgoing(partition_of(event.key, partitions), key, event.body) for event, key in zip(events, keys, strict=True)]
+    owners = [event.key for event in events]
+    where = [partition_of(owner, partitions) for owner in owners]
+    return list(zip(where, keys_of(owners), [event.body for event in events], strict=True))
 
 
 def gather(consumer: Consumer, limit: int, seconds: float) -> list[Message]:

@@ -8,11 +8,11 @@ can overtake what was refused.
 
 from __future__ import annotations
 
+import itertools
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, wait
 from functools import partial
-from typing import NamedTuple
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
@@ -27,38 +27,37 @@ LINGER = 2.0  # milliseconds that messages wait for others
 TRIES = 3  # times the patience of an answer until a message fails
 
 
-class Outgoing(NamedTuple):
-    """A message on its way: a value of None takes what was under the key away."""
-
-    partition: int
-    key: bytes
-    value: bytes | None
+Outgoing = tuple[int, bytes, bytes | None]
+"""A message on its way: partition, key, and a value, or None to take away what was under the key."""
 
 
 class Delivery:
     """The messages of one call, and the future of their positions."""
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, told: Callable[[KafkaError], StorageError]) -> None:
         self.future: Future[list[Position]] = Future()
         self.future.set_running_or_notify_cancel()  # who stops waiting does not stop the messages
         self._positions: list[Position] = [(-1, -1)] * count
-        self._left = count
+        self._told = told
+        self._landed = itertools.count(1)  # one step of it cannot be interrupted, and is faster than a lock
         self._error: StorageError | None = None
-        self._lock = threading.Lock()
 
-    def arrived(self, index: int, partition: int, offset: int) -> None:
-        self._positions[index] = partition, offset
-        self._settle(1, None)
+    def report(self, index: int, error: KafkaError | None, message: Message) -> None:
+        """A message arrived, or never will."""
+        if error is None:
+            self._positions[index] = message.partition(), message.offset()  # type: ignore[assignment]  # known of one that arrived
+        else:
+            self._error = self._error or self._told(error)
+        if next(self._landed) == len(self._positions):
+            self._settle()
 
-    def failed(self, count: int, error: StorageError) -> None:
-        self._settle(count, error)
+    def refuse(self, count: int, error: StorageError) -> None:
+        """The last messages were never sent."""
+        self._error = self._error or error
+        if any(next(self._landed) == len(self._positions) for _ in range(count)):
+            self._settle()
 
-    def _settle(self, count: int, error: StorageError | None) -> None:
-        with self._lock:
-            self._left -= count
-            self._error = self._error or error
-            if self._left:
-                return
+    def _settle(self) -> None:
         if self._error is not None:
             self.future.set_exception(self._error)
         else:
@@ -88,7 +87,7 @@ class Sender:
 
     def send(self, topic: str, messages: Sequence[Outgoing]) -> Future[list[Position]]:
         """Sends messages in this order; see ``EventLog.append``. Never waits."""
-        delivery = Delivery(len(messages))
+        delivery = Delivery(len(messages), self._told)
         future = delivery.future
         if not messages:
             future.set_result([])
@@ -105,16 +104,16 @@ class Sender:
             self._open.add(future)
             refused = self._produce(topic, messages, delivery)
         if refused is not None:  # outside the lock: whoever waits for the future may send again
-            delivery.failed(*refused)
-        future.add_done_callback(self._open.discard)
+            delivery.refuse(*refused)
+        future.add_done_callback(self._settled)
         return future
 
     def _produce(self, topic: str, messages: Sequence[Outgoing], delivery: Delivery) -> tuple[int, StorageError] | None:
         """Hands messages to the library; how many it did not take, and why."""
-        produce, report = self._producer.produce, self._report
+        produce, report = self._producer.produce, delivery.report
         for index, (partition, key, value) in enumerate(messages):
             try:
-                produce(topic, value, key, partition, on_delivery=partial(report, delivery, index))
+                produce(topic, value, key, partition, on_delivery=partial(report, index))
             except BufferError:
                 error: StorageError = self._careful.failure(Away("the queue of messages that wait for the brokers is full"))
             except KafkaException as problem:
@@ -124,13 +123,10 @@ class Sender:
             return len(messages) - index, error
         return None
 
-    def _report(self, delivery: Delivery, index: int, error: KafkaError | None, message: Message) -> None:
-        """A message arrived, or never will."""
-        if error is None:
+    def _settled(self, future: Future[list[Position]]) -> None:
+        self._open.discard(future)
+        if future.exception() is None:
             self._careful.breaker.succeeded()
-            delivery.arrived(index, message.partition() or 0, message.offset() or 0)
-        else:
-            delivery.failed(1, self._told(error))
 
     def _told(self, error: KafkaError) -> StorageError:
         told = self._clients.told(error)

@@ -13,12 +13,12 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from tastemaker.domain import Record
 from tastemaker.errors import Conflict, InputError
 from tastemaker.storage.log import Leaving
-from tastemaker.storage.log.kafka_client import Away, Clients
+from tastemaker.storage.log.kafka_client import EARLIEST, Away, Clients
 from tastemaker.storage.log.kafka_erasure import Erasures
 from tastemaker.storage.log.kafka_messages import gather
 from tastemaker.storage.log.kafka_reader import records_of
@@ -69,7 +69,7 @@ class KafkaSubscription:
     # ── coming and going ────────────────────────────────────────────────────────────────────────────────────────────
 
     def _take_all(self) -> None:
-        self._begin(self._consumer, dict(enumerate(self._clients.committed(self._group))))
+        self._begin(self._consumer, range(self._clients.partitions))
 
     def _join(self, seconds: float) -> None:
         """Waits until the group has let us in; where that takes too long, the partitions come during a later ``poll``."""
@@ -81,17 +81,21 @@ class KafkaSubscription:
             self._raise()
         self._heard = clock()
 
-    def _begin(self, consumer: Consumer, places: Mapping[int, int]) -> None:
+    def _begin(self, consumer: Consumer, partitions: Sequence[int]) -> None:
+        """Behind the last commit or at the beginning; by number, for a consumer takes its time to find the beginning itself."""
+        places: dict[int, int] = {}
+        if partitions:
+            known, starts = self._clients.committed(self._group), self._clients.offsets(EARLIEST)
+            places = {partition: max(known[partition], starts[partition]) for partition in partitions}
         topic = self._clients.place.topic
-        consumer.assign([TopicPartition(topic, partition, at or OFFSET_BEGINNING) for partition, at in places.items()])
-        self._next, self._done, self._ends = dict(places), dict(places), {}
+        consumer.assign([TopicPartition(topic, partition, at) for partition, at in places.items()])
+        self._next, self._done, self._ends = places, dict(places), {}
 
     def _gain(self, consumer: Consumer, given: Sequence[TopicPartition]) -> None:
         """Called by the library during a poll."""
         self._joined, self._lost = True, False
         try:
-            known = self._clients.committed(self._group) if given else []
-            self._begin(consumer, {each.partition: known[each.partition] for each in given})
+            self._begin(consumer, [each.partition for each in given])
         except Exception as error:  # must not get into the library; the poll raises it
             self._failure = error
 
