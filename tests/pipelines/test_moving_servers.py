@@ -76,13 +76,30 @@ def kept(storage: Storage) -> dict[str, bytes]:
     return {key: value for prefix in ("state:", "mark:", "items:") for key, value in storage.kv.scan(prefix)}
 
 
+def interrupted(source: Storage, there: Config, what: str, call: int) -> None:
+    """A move that ends at progress report number ``call`` of a part, as with Ctrl-C."""
+    calls = 0
+
+    def watch(part: str, _done: int, _total: int, _note: str) -> None:
+        nonlocal calls
+        calls += part == what
+        if part == what and calls == call:
+            raise KeyboardInterrupt
+
+    with connect(there) as target, pytest.raises(KeyboardInterrupt):
+        migrate(source, target, watch, rebuild_states)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("profile", TARGETS)
 def test_a_platform_moves_from_files_to_servers_and_goes_on_there(
-    profile: str, published: tuple[Storage, Config], tmp_path: Path
+    profile: str, published: tuple[Storage, Config], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source, config = published
+    monkeypatch.setattr(events, "BATCH", 500)
     there = replace(config, connect=TARGETS[profile](tmp_path / "target"), log=Log(partitions=3))
+    for what, call in (("log", 2), ("log", 5), ("lake", 1)):
+        interrupted(source, there, what, call)
     with connect(there) as target:
         report = migrate(source, target, unwatched, rebuild_states)
         assert report.differences == []
