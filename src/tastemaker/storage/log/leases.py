@@ -11,17 +11,24 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-TERM = 8.0  # seconds that a lease lasts without being renewed
-MARGIN = 1.5  # seconds before that, from which on its holder does not trust it any more
-BEAT = 1.0  # seconds between renewals
-LOOK = 0.3  # seconds between two looks at the others
-SILENT = 2.5  # seconds after which a member that did not renew has probably ended
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
 def clock() -> float:
     """Seconds that also pass while the machine sleeps, where the system has such a clock: leases end meanwhile."""
     return time.clock_gettime(_CLOCK)
+
+
+@dataclass(frozen=True)
+class Terms:
+    """How long things last, in seconds. All members of a group should agree."""
+
+    lease: float = 8.0  # without being renewed
+    margin: float = 1.5  # before its end, from which on its holder does not trust it any more
+    beat: float = 1.0  # between renewals
+    look: float = 0.3  # between two looks at the others
+    silent: float = 2.5  # without a renewal, after which a member has probably ended
+    settle: float = 1.0  # that a new member waits for those who are not silent to hand over its share
 
 
 @dataclass(frozen=True)
@@ -39,9 +46,10 @@ class View:
         """Partitions that may be taken, in order."""
         return sorted(partition for partition, (holder, left) in self.leases.items() if holder is None or left <= 0)
 
-    def waits_for_silent(self, member: str) -> bool:
-        """Whether somebody else holds partitions but has not renewed them lately."""
-        return any(holder not in (None, member) and left < TERM - SILENT for holder, left in self.leases.values())
+    def silent(self, member: str, terms: Terms) -> bool:
+        """Whether somebody but ``member`` holds partitions and has not renewed them lately."""
+        late = terms.lease - terms.silent
+        return any(holder not in (None, member) and left < late for holder, left in self.leases.values())
 
     def share(self, member: str) -> int:
         """How many partitions a member should have."""

@@ -1,7 +1,7 @@
 """The event log on PostgreSQL: for those who have one already and need no broker.
 
 Record batches (``batches.py``) are rows, keyed by partition and the offset of their first event. One thread of each process
-writes, in group commits (``group_commit.py``): a transaction takes the locks of its partitions' ends in order, so that any
+writes, in group commits (``group_commit.py``): one statement takes the locks of its partitions' ends in order, so that any
 number of processes append dense offsets, and readers never see one before those under it. What was acknowledged is on the
 server's disk (``synchronous_commit``; ``inspect`` tells when the server is set up to lose it). Tables: ``postgresql_tables.py``.
 """
@@ -20,26 +20,28 @@ from tastemaker.domain import AnyEvent, Record
 from tastemaker.storage.inspection import Inspection
 from tastemaker.storage.kv.postgresql_connections import Connections
 from tastemaker.storage.log import Leaving, Packed, Position, batches, check_partition, check_partitions, partition_of
-from tastemaker.storage.log.appends import Appender, acknowledge, by_partition, encode
+from tastemaker.storage.log.appends import Appender, Ready, acknowledge, by_partition, encode
 from tastemaker.storage.log.group_commit import GroupCommit, Job
+from tastemaker.storage.log.leases import Terms
 from tastemaker.storage.log.postgresql_erase import erase, vacuum
 from tastemaker.storage.log.postgresql_group import COMMITTED, Leases
 from tastemaker.storage.log.postgresql_listener import CHANNEL, Listener
-from tastemaker.storage.log.postgresql_tables import Statement, create, transact
+from tastemaker.storage.log.postgresql_tables import create, durable
 from tastemaker.storage.log.subscription import Alone, PollingSubscription, Seen
 
 SLOWER = 10  # times as long as reading that writing may take
 WINDOW = 20_000  # offsets that one question asks for
-BYTES = 64 << 20  # of one statement
-LOCK = "SELECT FROM tastemaker_log_ends WHERE partition = ANY(%b::integer[]) ORDER BY partition FOR UPDATE"
-INSERT = """INSERT INTO tastemaker_log_batches (partition, first, count, payload)
-    SELECT partition, ends.next + fresh.shift, fresh.count, fresh.payload
-    FROM unnest(%b::integer[], %b::bigint[], %b::integer[], %b::bytea[]) AS fresh (partition, shift, count, payload)
-    JOIN tastemaker_log_ends AS ends USING (partition)"""
-MOVE = """UPDATE tastemaker_log_ends AS ends SET next = ends.next + fresh.total
-    FROM unnest(%b::integer[], %b::bigint[]) AS fresh (partition, total)
-    WHERE ends.partition = fresh.partition RETURNING ends.partition, ends.next - fresh.total"""
-NOTIFY = f"SELECT pg_notify('{CHANNEL}', %s)"
+BYTES = 64 << 20  # of one transaction, unless an append is larger
+APPEND = f"""WITH turn AS MATERIALIZED (
+        SELECT partition, next FROM tastemaker_log_ends WHERE partition = ANY(%b::integer[]) ORDER BY partition FOR UPDATE),
+    kept AS (INSERT INTO tastemaker_log_batches (partition, first, count, payload)
+        SELECT partition, turn.next + shift, count, payload
+        FROM unnest(%b::integer[], %b::bigint[], %b::integer[], %b::bytea[]) AS fresh (partition, shift, count, payload)
+        JOIN turn USING (partition)),
+    moved AS (UPDATE tastemaker_log_ends AS ends SET next = turn.next + total
+        FROM turn JOIN unnest(%b::integer[], %b::bigint[]) AS totals (partition, total) USING (partition)
+        WHERE ends.partition = turn.partition)
+    SELECT partition, next, pg_notify('{CHANNEL}', %s) FROM turn"""
 ROWS = """SELECT first, version, CASE WHEN first = %b AND version = %b THEN NULL ELSE payload END
     FROM tastemaker_log_batches WHERE partition = %b AND first < %b AND first + count > %b AND first >= coalesce(
         (SELECT max(first) FROM tastemaker_log_batches WHERE partition = %b AND first <= %b), 0) ORDER BY first"""
@@ -67,11 +69,13 @@ def open_log(url: str, partitions: int, patience: Patience | None = None) -> Pos
 class PostgresLog:
     """An ``EventLog``."""
 
+    terms = Terms()
+
     def __init__(self, url: str, partitions: int, patience: Patience) -> None:
         self.partitions = partitions
         self._reads = Connections(url, patience, "connect.log")
         slower = msgspec.structs.replace(patience, timeout_ms=patience.timeout_ms * SLOWER)
-        self._writes = Connections(url, slower, "connect.log")
+        self._writes = Connections(durable(url), slower, "connect.log")
         self._name = uuid.uuid4().hex
         self._listener = Listener(self._reads.conninfo, self._reads.shown, self._name)
         self._writer = GroupCommit(self._write, self._writes.close, self._reads.shown)
@@ -92,14 +96,14 @@ class PostgresLog:
     def _write(self, jobs: Sequence[Job]) -> None:
         """One transaction for all jobs; an append that cannot be encoded fails alone, a failing server fails them all."""
         ready, flushes = encode(jobs)
-        parts = by_partition(ready)
-        starts: dict[int, int] = {}
-        if parts:
-            statements = insertion(parts, self._name)
-            cursors = self._writes.call(lambda connection: transact(connection, *statements), repeat=False)
-            starts = dict(cursors[-2].fetchall())
-            self._listener.tell()
-        acknowledge(ready, starts)
+        for appends in portions(ready):
+            starts: dict[int, int] = {}
+            if parts := by_partition(appends):
+                parameters = (*columns(parts), self._name)
+                rows = self._writes.call(lambda connection: connection.execute(APPEND, parameters).fetchall(), repeat=False)  # noqa: B023 - called at once
+                starts = {partition: start for partition, start, _ in rows}
+                self._listener.tell()
+            acknowledge(appends, starts)
         for flush in flushes:
             flush.future.set_result(None)
 
@@ -132,16 +136,18 @@ class PostgresLog:
         return [0] * self.partitions
 
     def subscribe(self, group: str, *, leaving: Leaving | None = None, alone: bool = False) -> PollingSubscription:
-        """See ``EventLog``. A member renews its leases while it polls: it has ``leases.TERM`` seconds between two."""
-        return PollingSubscription(self, Alone(self, group) if alone else Leases(self._reads, self._writes, group, leaving))
+        """See ``EventLog``. A member renews its leases while it polls: it has some seconds between two (``leases.Terms``)."""
+        if alone:
+            return PollingSubscription(self, Alone(self, group))
+        return PollingSubscription(self, Leases(self._reads, self._writes, group, leaving, self.terms))
 
     def committed(self, group: str) -> list[int]:
         known = dict(self._ask(COMMITTED, group))
         return [known.get(partition, 0) for partition in range(self.partitions)]
 
     def commit(self, group: str, positions: Mapping[int, int]) -> None:
-        rows = (COMMIT_GROUP, (group, list(positions), list(positions.values())))
-        self._writes.call(lambda connection: transact(connection, rows))
+        parameters = (group, list(positions), list(positions.values()))
+        self._writes.call(lambda connection: connection.execute(COMMIT_GROUP, parameters))
 
     def commits(self) -> int:
         return self._listener.count()
@@ -179,26 +185,33 @@ class PostgresLog:
         return self._reads.call(lambda connection: connection.execute(question, parameters).fetchall())
 
 
-def insertion(parts: Mapping[int, Sequence[tuple[int, bytes]]], name: str) -> list[Statement]:
-    """The statements of a group commit; the last but one returns the first new offset of each partition."""
-    statements: list[Statement] = [(LOCK, (sorted(parts),))]
+def portions(appends: Sequence[Ready]) -> Iterator[list[Ready]]:
+    """Appends in order, about ``BYTES`` at a time: a statement has an upper limit, and so has our patience."""
+    portion: list[Ready] = []
+    size = 0
+    for append in appends:
+        more = sum(len(piece.body) for piece in append.prepared.pieces)
+        if portion and size + more > BYTES:
+            yield portion
+            portion, size = [], 0
+        portion.append(append)
+        size += more
+    if portion:
+        yield portion
+
+
+def columns(parts: Mapping[int, Sequence[tuple[int, bytes]]]) -> tuple[list[Any], ...]:
+    """What ``APPEND`` wants: partitions; of each batch partition, distance from the end, count and payload; and the totals."""
     rows: list[tuple[int, int, int, bytes]] = []
     totals: list[int] = []
-    size = 0
     for partition, group in parts.items():
         shift = 0
         for count, payload in group:
-            if size + len(payload) > BYTES and rows:
-                statements.append(insert(rows))
-                rows, size = [], 0
             rows.append((partition, shift, count, payload))
-            shift, size = shift + count, size + len(payload)
+            shift += count
         totals.append(shift)
-    return [*statements, insert(rows), (MOVE, (list(parts), totals)), (NOTIFY, (name,))]
-
-
-def insert(rows: Sequence[tuple[int, int, int, bytes]]) -> Statement:
-    return INSERT, [list(column) for column in zip(*rows, strict=True)]
+    batched = [list(column) for column in zip(*rows, strict=True)]
+    return list(parts), *batched, list(parts), totals
 
 
 def decoded(

@@ -10,10 +10,10 @@ from tastemaker import telemetry
 from tastemaker.errors import StorageError
 from tastemaker.storage.kv.postgresql_connections import BULK, Connection, Connections, milliseconds
 from tastemaker.storage.log import batches
-from tastemaker.storage.log.postgresql_tables import SAFELY
+from tastemaker.storage.log.postgresql_tables import talking
 
 CHUNK = 16  # batches read at a time
-IDLE = 60_000  # milliseconds after which the server gives up on us, between two of our questions
+SILENCE = 60.0  # seconds between two of our questions, after which the server gives up on us
 SOME = """SELECT first, payload FROM tastemaker_log_batches WHERE partition = %s AND first > %s
     ORDER BY first LIMIT %s"""
 LOCKED = "SELECT payload FROM tastemaker_log_batches WHERE partition = %s AND first = %s FOR UPDATE"
@@ -24,8 +24,7 @@ REWRITE = """UPDATE tastemaker_log_batches SET payload = %b, version = version +
 def erase(connection: Connection, partition: int, user: str) -> int:
     """Removes a user's events from a partition in one transaction; returns how many there were."""
     total, last = 0, -1
-    with connection.transaction():
-        connection.execute(SAFELY, (str(IDLE),))
+    with talking(connection, SILENCE):
         while rows := connection.execute(SOME, (partition, last, CHUNK), binary=True).fetchall():
             for first, payload in rows:
                 last = first

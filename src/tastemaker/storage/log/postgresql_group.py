@@ -21,20 +21,18 @@ from psycopg import Cursor
 from tastemaker.errors import Conflict, StorageError
 from tastemaker.storage.kv.postgresql_connections import Connections
 from tastemaker.storage.log import Leaving
-from tastemaker.storage.log.leases import BEAT, LOOK, MARGIN, TERM, View, clock
-from tastemaker.storage.log.postgresql_tables import Statement, transact
+from tastemaker.storage.log.leases import Terms, View, clock
 from tastemaker.storage.log.subscription import SAME, Change
 
-SETTLE = 1.0  # seconds that a new member waits for its share; longer only for members that are silent
-STEP = 0.05
+STEP = 0.05  # seconds between two looks of a new member
 
 UNTIL = "clock_timestamp() + make_interval(secs => %s)"
 PRUNE = "DELETE FROM tastemaker_log_members WHERE grp = %s AND expires < clock_timestamp() - interval '1 minute'"
 PREPARE = """INSERT INTO tastemaker_log_leases SELECT %s, partition, NULL, clock_timestamp() FROM tastemaker_log_ends
-    ON CONFLICT DO NOTHING"""
-LIVE = f"""INSERT INTO tastemaker_log_members VALUES (%s, %s, {UNTIL})
-    ON CONFLICT (grp, member) DO UPDATE SET expires = excluded.expires"""
-RENEW = f"UPDATE tastemaker_log_leases SET expires = {UNTIL} WHERE grp = %s AND member = %s"
+    ORDER BY partition ON CONFLICT DO NOTHING"""
+RENEW = f"""WITH live AS (INSERT INTO tastemaker_log_members VALUES (%s, %s, {UNTIL})
+        ON CONFLICT (grp, member) DO UPDATE SET expires = excluded.expires)
+    UPDATE tastemaker_log_leases SET expires = {UNTIL} WHERE grp = %s AND member = %s RETURNING partition"""
 SEE = """SELECT NULL, member, 0 FROM tastemaker_log_members WHERE grp = %s AND expires > clock_timestamp()
     UNION ALL
     SELECT partition, member, extract(epoch FROM expires - clock_timestamp())::float8
@@ -42,9 +40,9 @@ SEE = """SELECT NULL, member, 0 FROM tastemaker_log_members WHERE grp = %s AND e
 TAKE = f"""UPDATE tastemaker_log_leases SET member = %s, expires = {UNTIL} WHERE grp = %s AND partition IN (
     SELECT partition FROM tastemaker_log_leases WHERE grp = %s AND partition = ANY(%s)
     AND (member IS NULL OR expires <= clock_timestamp()) ORDER BY partition FOR UPDATE SKIP LOCKED) RETURNING partition"""
-GIVE_UP = """UPDATE tastemaker_log_leases SET member = NULL, expires = clock_timestamp()
-    WHERE grp = %s AND member = %s AND partition = ANY(%s)"""
-LEAVE = "DELETE FROM tastemaker_log_members WHERE grp = %s AND member = %s"
+RELEASE = "UPDATE tastemaker_log_leases SET member = NULL, expires = clock_timestamp() WHERE grp = %s AND member = %s"
+GIVE_UP = f"{RELEASE} AND partition = ANY(%s)"
+LEAVE = f"WITH left AS (DELETE FROM tastemaker_log_members WHERE grp = %s AND member = %s) {RELEASE}"
 COMMITTED = "SELECT partition, next FROM tastemaker_log_commits WHERE grp = %s"
 COMMIT_MINE = """WITH mine AS MATERIALIZED (SELECT partition FROM tastemaker_log_leases
         WHERE grp = %s AND member = %s AND partition = ANY(%s) ORDER BY partition FOR UPDATE)
@@ -57,8 +55,8 @@ COMMIT_MINE = """WITH mine AS MATERIALIZED (SELECT partition FROM tastemaker_log
 class Leases:
     """A ``Membership`` of one who shares the partitions with others. One thread uses it."""
 
-    def __init__(self, reads: Connections, writes: Connections, group: str, leaving: Leaving | None) -> None:
-        self._reads, self._writes, self._group, self._leaving = reads, writes, group, leaving
+    def __init__(self, reads: Connections, writes: Connections, group: str, leaving: Leaving | None, terms: Terms) -> None:
+        self._reads, self._writes, self._group, self._leaving, self._terms = reads, writes, group, leaving, terms
         self.member = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:12]}"
         self._held: set[int] = set()
         self._view = View(frozenset(), {})
@@ -68,15 +66,17 @@ class Leases:
     def join(self) -> dict[int, int]:
         """Registers, and takes its share; what others hold beyond theirs is waited for, but not for ever."""
         places: dict[int, int] = {}
-        self._write((PRUNE, (self._group,)), (PREPARE, (self._group,)))
+        self._write(PRUNE, self._group)
+        self._write(PREPARE, self._group)
         try:
-            soon, late = clock() + SETTLE, clock() + TERM + SETTLE
+            soon = clock() + self._terms.settle
+            late = soon + self._terms.lease
             while True:
                 self._look_due = 0.0
                 change = self.tend()
                 places = {p: offset for p, offset in places.items() if p not in change.gone} | dict(change.gained)
                 now = clock()
-                if self._settled() or now > late or (now > soon and not self._view.waits_for_silent(self.member)):
+                if self._settled() or now > late or (now > soon and not self._view.silent(self.member, self._terms)):
                     return places
                 time.sleep(STEP)
         except BaseException:
@@ -93,14 +93,13 @@ class Leases:
             raise StorageError(f"group {self._group}: this subscription is closed: subscribe again")
         if clock() < self._look_due:
             return SAME
-        self._look_due = clock() + LOOK
-        if clock() >= self._beat_due:
-            self._beat()
+        self._look_due = clock() + self._terms.look
+        if clock() >= self._beat_due and (lost := self._beat()):
+            return lost
         view = self._view = self._see()
         mine = view.held(self.member)
-        if lost := frozenset(self._held - mine):
-            self._held -= lost
-            return Change(gone=lost, lost=True)
+        if not self._held <= mine:
+            return self._lose(self._held - mine)
         share = view.share(self.member)
         if surplus := sorted(self._held)[share:]:
             return self._hand_over(surplus)
@@ -109,11 +108,17 @@ class Leases:
             gained |= self._take(free[: share - len(mine)])
         return self._begin(gained) if gained else SAME
 
-    def _beat(self) -> None:
-        """Renews what we hold. Our own clock starts before the server's, so it ends before."""
-        sent = clock()
-        self._write((LIVE, (self._group, self.member, TERM)), (RENEW, (TERM, self._group, self.member)))
-        self._until, self._beat_due = sent + TERM - MARGIN, sent + BEAT
+    def _beat(self) -> Change | None:
+        """Renews what we hold; says so if not all of it is ours any more. Our clock starts, so it ends, before the server's."""
+        sent, term = clock(), self._terms.lease
+        kept = self._write(RENEW, self._group, self.member, term, term, self._group, self.member)
+        lost = self._held - {partition for (partition,) in kept.fetchall()}
+        self._until, self._beat_due = sent + term - self._terms.margin, sent + self._terms.beat
+        return self._lose(lost) if lost else None
+
+    def _lose(self, partitions: set[int]) -> Change:
+        self._held = self._held - partitions
+        return Change(gone=frozenset(partitions), lost=True)
 
     def _see(self) -> View:
         rows = self._reads.call(lambda connection: connection.execute(SEE, (self._group, self._group)).fetchall())
@@ -121,7 +126,7 @@ class Leases:
         return View(members, {partition: (member, left) for partition, member, left in rows if partition is not None})
 
     def _take(self, partitions: list[int]) -> set[int]:
-        [taken] = self._write((TAKE, (self.member, TERM, self._group, self._group, partitions)))
+        taken = self._write(TAKE, self.member, self._terms.lease, self._group, self._group, partitions)
         return {partition for (partition,) in taken.fetchall()}
 
     def _begin(self, partitions: Iterable[int]) -> Change:
@@ -133,10 +138,11 @@ class Leases:
         return Change(gained=places)
 
     def _hand_over(self, partitions: list[int]) -> Change:
-        self._beat()  # the caller may take its time to finish
+        if lost := self._beat():  # renewed, since the caller may take its time to finish
+            return lost
         if self._leaving is not None:
             self._leaving(partitions)
-        self._write((GIVE_UP, (self._group, self.member, partitions)))
+        self._write(GIVE_UP, self._group, self.member, partitions)
         self._held -= set(partitions)
         return Change(gone=frozenset(partitions))
 
@@ -150,19 +156,19 @@ class Leases:
         """Raises ``Conflict``, and moves nothing, when one of the partitions is another's by now."""
         partitions, offsets = list(positions), list(positions.values())
         fence = (self._group, self.member, partitions)
-        [kept] = self._write((COMMIT_MINE, (*fence, self._group, partitions, offsets, len(partitions))))
+        kept = self._write(COMMIT_MINE, *fence, self._group, partitions, offsets, len(partitions))
         if kept.rowcount != len(partitions):
             raise Conflict(
                 f"group {self._group}: partitions {partitions} are not this member's alone any more, it was silent for more than "
-                f"{TERM:g} s: what it read of them and did not commit comes again where they are now"
+                f"{self._terms.lease:g} s: what it read of them and did not commit comes again where they are now"
             )
 
     def close(self) -> None:
         """Gives everything back at once. When the server is away, the leases end by themselves."""
         if not self._closed:
             self._closed = True
-            self._write((GIVE_UP, (self._group, self.member, sorted(self._held))), (LEAVE, (self._group, self.member)))
+            self._write(LEAVE, self._group, self.member, self._group, self.member)
 
-    def _write(self, *statements: Statement) -> list[Cursor[tuple[Any, ...]]]:
-        """One transaction. All that is written here is harmless to write twice."""
-        return self._writes.call(lambda connection: transact(connection, *statements))
+    def _write(self, statement: str, *parameters: object) -> Cursor[tuple[Any, ...]]:
+        """One statement, one transaction. All that is written here is harmless to write twice."""
+        return self._writes.call(lambda connection: connection.execute(statement, parameters))
