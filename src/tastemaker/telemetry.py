@@ -34,6 +34,8 @@ LIVE = Gauge("tastemaker_live_model", "1 for the live model.", ["version", "kind
 LIVE_AGE = Gauge("tastemaker_live_model_age_seconds", "Age of the live model.", registry=REGISTRY)
 QUALITY = Gauge("tastemaker_quality", "Online metrics of the last monitored interval.", ["metric", "model"], registry=REGISTRY)
 DEAD_LETTERS = Counter("tastemaker_dead_letters", "Records that the nearline worker could not apply.", registry=REGISTRY)
+SPOOL = Gauge("tastemaker_spool_events", "Events on the local disk that wait for the log on a server.", registry=REGISTRY)
+SPOOLED = Counter("tastemaker_spooled", "Events that were acknowledged from the spool on the local disk.", registry=REGISTRY)
 QUARANTINED = Counter("tastemaker_quarantined", "Events that were refused, by reason.", ["reason"], registry=REGISTRY)
 
 

@@ -47,8 +47,14 @@ class Storage:
 
     @cached_property
     def log(self) -> EventLog:
-        opened: EventLog = self._open("log", log.SCHEMES, self.config.log.partitions)
-        return opened
+        url, partitions, patience = self.config.url("log"), self.config.log.partitions, self.config.patience
+        opener: log.Opener = resolve(url, log.SCHEMES, "connect.log")
+        if url.startswith("sqlite:") or not patience.spool_mb:
+            return opener(url, partitions, patience)
+        from tastemaker.storage.log.spool import Spooled
+
+        name = str(hide(url.partition("?")[0]))
+        return Spooled(lambda: opener(url, partitions, patience), name, partitions, self.config.home / "spool", patience)
 
     @cached_property
     def kv(self) -> KeyValue:

@@ -35,8 +35,9 @@ class Subscription(Protocol):
     them without being asked, which ``holds`` tells.
     """
 
-    partitions: tuple[int, ...]
-    """What this member reads now, in order. It may change during ``poll`` only."""
+    @property
+    def partitions(self) -> tuple[int, ...]:
+        """What this member reads now, in order. It may change during ``poll`` only."""
 
     def poll(self, limit: int, timeout: float) -> list[Record]:
         """The next records, at most ``limit``, in order within each partition; waits up to ``timeout`` seconds for one.

@@ -178,6 +178,7 @@ def cut(rows: Iterable[tuple[int, list[AnyEvent | None]]], partition: int, start
     records: list[Record] = []
     position = start
     for first, events in rows:
+        position = max(position, first)  # what was before may be gone
         while len(records) < limit and position < first + len(events):
             low = position - first
             part = events[low : low + limit - len(records)]
@@ -197,6 +198,11 @@ def without(payload: bytes, user: str) -> tuple[bytes, int] | None:
     kept = [None if event is not None and belongs(event, user) else event for event in events]
     erased = kept.count(None) - events.count(None)
     return (compress(encode_list(kept)), erased) if erased else None
+
+
+def blank(count: int) -> bytes:
+    """A batch of so many events, all of them gone."""
+    return compress(encode_list([None] * count))
 
 
 def belongs(event: AnyEvent, user: str) -> bool:

@@ -33,6 +33,8 @@ CREATE TABLE IF NOT EXISTS commits (grp TEXT, partition INTEGER, next INTEGER NO
     PRIMARY KEY (grp, partition)) WITHOUT ROWID;
 """
 END = "SELECT first + count FROM batches WHERE partition = ? ORDER BY first DESC LIMIT 1"
+LAST = "SELECT first, count FROM batches WHERE partition = ? ORDER BY first DESC LIMIT 1"
+START = "SELECT first FROM batches WHERE partition = ? ORDER BY first LIMIT 1"
 ROWS = """SELECT first, count, payload FROM batches WHERE partition = ?1
     AND first >= coalesce((SELECT max(first) FROM batches WHERE partition = ?1 AND first <= ?2), 0) ORDER BY first"""
 COMMIT_GROUP = """INSERT INTO commits VALUES (?, ?, ?)
@@ -102,7 +104,9 @@ class SqliteLog:
         return [row[0] if row else 0 for row in found]
 
     def starts(self) -> list[int]:
-        return [0] * self.partitions
+        with self._reading() as connection:
+            found = [connection.execute(START, (partition,)).fetchone() for partition in range(self.partitions)]
+        return [row[0] if row else 0 for row in found]
 
     def subscribe(self, group: str, *, leaving: Leaving | None = None, alone: bool = False) -> PollingSubscription:  # noqa: ARG002 - whoever reads a file reads all of it
         return PollingSubscription(self, Alone(self, group))
@@ -147,6 +151,10 @@ class SqliteLog:
             with self._reading() as connection:
                 connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         return erased
+
+    def forget(self, positions: Mapping[int, int]) -> None:
+        """Takes whole batches below these offsets off the disk: for a log that nobody will read again from its beginning."""
+        self._submit(lambda connection: trim(connection, positions)).result()
 
     def flush(self) -> None:
         self._submit(lambda _: None).result()
@@ -246,6 +254,22 @@ def decoded(
             events = known[1] if known and known[0] == payload else batches.unpack(payload)
             seen[partition] = payload, events
             yield first, events
+
+
+def trim(connection: sqlite3.Connection, positions: Mapping[int, int]) -> int:
+    """Removes batches below offsets. Each partition's last one stays, emptied: the end of a log is behind its last batch."""
+    for partition, offset in positions.items():
+        last = connection.execute(LAST, (partition,)).fetchone()
+        if last is None:
+            continue
+        first, count = last
+        connection.execute(
+            "DELETE FROM batches WHERE partition = ? AND first + count <= ? AND first < ?", (partition, offset, first)
+        )
+        if first + count <= offset:
+            blank = batches.blank(count)
+            connection.execute("UPDATE batches SET payload = ? WHERE partition = ? AND first = ?", (blank, partition, first))
+    return len(positions)
 
 
 def insert(connection: sqlite3.Connection, parts: Mapping[int, Sequence[tuple[int, bytes]]]) -> dict[int, int]:
