@@ -7,8 +7,10 @@ import shutil
 import signal
 import sqlite3
 import threading
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
@@ -17,7 +19,7 @@ import forked
 import world
 from api import eventually
 from tastemaker.config import Config, Connect, Patience
-from tastemaker.domain import AnyEvent, Erase, Interaction, UserChange, View
+from tastemaker.domain import AnyEvent, Erase, Interaction, Record, UserChange, View
 from tastemaker.errors import Conflict
 from tastemaker.features import states
 from tastemaker.pipelines.republish import rewrite_slates
@@ -28,7 +30,9 @@ from tastemaker.storage.kv import consumer_of, hold
 from tastemaker.storage.kv.hold import Hold
 from tastemaker.storage.log.sqlite import SqliteLog
 from tastemaker.streaming import rebuild as module
+from tastemaker.streaming import worker as worker_module
 from tastemaker.streaming.rebuild import rebuild_states
+from tastemaker.streaming.update import Applied, update
 from tastemaker.streaming.worker import Worker
 
 Kept = dict[str, bytes]
@@ -241,6 +245,28 @@ def test_a_batch_that_was_made_before_the_hold_is_not_written_during_it(busy: St
         worker.step()
     assert kept(busy) == before
     worker.leave()
+
+
+def test_what_the_workers_could_not_apply_stays_where_they_put_it(
+    published: tuple[Storage, Config], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage, _ = published
+
+    def faulty(records: Sequence[Record], *rest: Any, **more: Any) -> Applied:
+        if any(record.event.id.startswith("twice") for record in records):
+            raise ValueError("cannot digest it")
+        return update(records, *rest, **more)
+
+    monkeypatch.setattr(worker_module, "update", faulty)
+    monkeypatch.setattr(module, "update", faulty)
+    storage.log.append(odd_events(0)).result()
+    drained(storage)
+    letters, before = storage.tables.dead_letters.all(), kept(storage)
+    assert len(letters) == 2
+    damage(storage)
+    rebuild_states(storage, silent)
+    assert kept(storage) == before
+    assert storage.tables.dead_letters.all() == letters
 
 
 def test_a_replay_made_under_other_rewards_is_thrown_away(busy: Storage) -> None:

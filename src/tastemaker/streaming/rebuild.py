@@ -35,6 +35,7 @@ from tastemaker.streaming.poison import apart
 from tastemaker.streaming.update import Applied, update
 
 BATCH = 20_000
+SMALLEST = 1000  # records of one update
 USERS = 500  # whose states are exchanged in one put
 FOLDER = "rebuild"
 PLACES, MADE_OF = "places", "made-of"
@@ -48,9 +49,10 @@ def rebuild_states(storage: Storage, progress: Progress) -> int:
         scratch = prepared(storage, folder)
         try:
             replay = Replay(storage, scratch)
-            replay.run(progress)
+            while replay.run(progress) > BATCH:  # what came meanwhile is to be little when the workers must wait
+                pass
             with Hold(storage.kv, storage.config.patience, scratch.get([keys.HOLD])[0] or b"") as hold:
-                replay.run(progress)
+                replay.run(progress, hold.renew)
                 users = exchange(storage, scratch, hold, progress)
                 replay.count()
                 hold.release(storage.log, replay.history.ends, trending_of(scratch))
@@ -95,23 +97,28 @@ class Replay:
         self.counters.own(scratch, range(self.history.partitions))
         self.buried = {letter.body for letter in storage.tables.dead_letters.all()}
 
-    def run(self, progress: Progress) -> None:
-        """Up to the log's ends of now."""
+    def run(self, progress: Progress, between: Callable[[], None] = lambda: None) -> int:
+        """Up to the log's ends of now; calls ``between`` after each batch. Returns how many places it went on."""
         self.history = History(self.storage.log, self.storage.lake)
         packed = self.scratch.get([PLACES])[0]
         places = msgspec.json.decode(packed, type=list[int]) if packed is not None else [0] * self.history.partitions
+        before = sum(places)
         for partition, end in enumerate(self.history.ends):
             while places[partition] < end:
                 records, places[partition] = self.history.read(partition, places[partition], BATCH)
                 self.apply(partition, records)
                 self.scratch.put({PLACES: msgspec.json.encode(places)})
                 progress(sum(places), self.history.count(), "events")
+                between()
+        return sum(places) - before
 
     def apply(self, partition: int, records: list[Record]) -> None:
         def some(part: Sequence[Record]) -> Applied:
             return update(part, self.scratch, self.config, self.shelf, refresh=False)
 
-        apart(records, some, self.bury)
+        size = max(self.config.streaming.batch, SMALLEST)  # a worker lets as many fail of each batch
+        for start in range(0, len(records), size):
+            apart(records[start : start + size], some, self.bury)
         self.counters.add(records, self.config.rewards)
         if records:
             self.scratch.put({keys.counters(partition, FEATURE): self.counters.parts[partition].to_bytes()})
