@@ -17,9 +17,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-CLEAN = {name: value for name, value in os.environ.items() if not name.startswith("TASTEMAKER_")}
-
-
 @dataclass(frozen=True)
 class Done:
     """What a command left: exit code and output."""
@@ -31,7 +28,8 @@ class Done:
 
 def environment(home: Path, **more: str) -> dict[str, str]:
     """Variables of a command whose stores are in ``home``; wide, so that no table is wrapped."""
-    return {**CLEAN, "TASTEMAKER_CONNECT__HOME": f'"{home}"', "COLUMNS": "400", **more}
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("TASTEMAKER_")}
+    return {**clean, "TASTEMAKER_CONNECT__HOME": f'"{home}"', "COLUMNS": "400", **more}
 
 
 def command(home: Path, *arguments: str, text: str = "", **more: str) -> Done:
