@@ -21,6 +21,7 @@ from tastemaker.domain import Erase, Interaction, ItemChange, Record, UserChange
 from tastemaker.errors import Conflict, StorageError
 from tastemaker.registry.live import Bundle, load, restore
 from tastemaker.slates.catalogue import Catalogue
+from tastemaker.slates.compose import rehearse
 from tastemaker.slates.sources import Shelf
 from tastemaker.storage import Storage, keys
 from tastemaker.storage.kv import consumer_of, group_of
@@ -31,6 +32,8 @@ from tastemaker.streaming.poison import apart
 from tastemaker.streaming.update import Applied, update
 
 FLUSH = 1.0  # seconds between writes of the counters
+BATCH = 1.0  # seconds that a batch should take at most: whoever is silent for long is taken for dead
+FEW, LEAST = 500, 20  # records of the first batch, and of the smallest
 AGAIN = 1.0  # seconds until a failed batch is tried again
 
 
@@ -44,6 +47,7 @@ class Worker:
         self.counters = Counters(1, config.streaming.trending_hours)
         self.bundle = Bundle()
         self.catalogue = Catalogue()
+        self.limit = FEW  # records of the next batch
         self.waiting: int | None = None  # records behind the last batch; unknown before the first look
         self.flushed = 0.0
         self.failure: BaseException | None = None
@@ -61,11 +65,13 @@ class Worker:
             if self.failure is not None:
                 self.leave()
             subscription = self.subscription or self.join()
-            records = subscription.poll(self.config.streaming.batch, timeout)
+            records = subscription.poll(min(self.config.streaming.batch, self.limit), timeout)
             self.counters.own(self.storage.kv, subscription.partitions)
             self.waiting = subscription.lag() if records else 0
             if records:
+                began = time.monotonic()
                 self.apply(records, subscription)
+                self.limit = fitting(self.limit, len(records), time.monotonic() - began)
             if time.monotonic() - self.flushed >= FLUSH:  # whatever happens to the clock on the wall
                 self.flush(subscription)
         except Exception as error:
@@ -80,6 +86,9 @@ class Worker:
         self.group = consumer_of(self.storage.kv)
         self.counters = Counters(self.storage.log.partitions, self.config.streaming.trending_hours)
         restore(self.storage, int(self.clock() * 1000))
+        # Models are loaded and kernels compiled before partitions are ours: in the first batch it would look like silence.
+        self.look_around()
+        rehearse(self.shelf())
         self.subscription = self.storage.log.subscribe(self.group, leaving=self.hand_over)
         return self.subscription
 
@@ -95,14 +104,7 @@ class Worker:
     def apply(self, records: Sequence[Record], subscription: Subscription) -> None:
         self.change_tables(records)
         self.look_around()
-        lag = self.waiting or 0
-        shelf = Shelf(
-            self.catalogue,
-            self.bundle.model,
-            self.bundle.fallback,
-            self.counters.best,
-            self.config.serving.because,
-        )
+        lag, shelf = self.waiting or 0, self.shelf()
         calm = lag <= self.config.streaming.refresh_lag
 
         def some(part: Sequence[Record]) -> Applied:
@@ -124,6 +126,11 @@ class Worker:
         for record in records:
             if isinstance(record.event, Interaction) and 0 <= (age := now - record.event.time / 1000) < 3600:
                 telemetry.FRESHNESS.observe(age)
+
+    def shelf(self) -> Shelf:
+        """What slates are made of now."""
+        bundle = self.bundle
+        return Shelf(self.catalogue, bundle.model, bundle.fallback, self.counters.best, self.config.serving.because)
 
     def change_tables(self, records: Sequence[Record]) -> None:
         """Catalogue and profiles follow the log; a change applied twice, or before an older one, does no harm."""
@@ -237,3 +244,14 @@ def sure(subscription: Subscription) -> None:
     """Raises ``Conflict`` where another worker may own the partitions by now."""
     if not subscription.holds():
         raise Conflict("this worker was silent for so long that its partitions may be another's: what it made is thrown away")
+
+
+def fitting(limit: int, count: int, seconds: float) -> int:
+    """How many records the next batch may have, after one of ``count`` that took so long.
+
+    >>> fitting(500, 500, 0.1), fitting(500, 3, 0.1), fitting(500, 500, 2.5)
+    (1000, 500, 200)
+    """
+    if seconds > BATCH:
+        return max(LEAST, int(count * BATCH / seconds))
+    return 2 * limit if count >= limit and seconds < BATCH / 2 else limit
