@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 import servers
 import servers_redis
+from tastemaker.config import Patience
 from tastemaker.errors import InputError, StorageError
 from tastemaker.storage import keys, resolve
 from tastemaker.storage import kv as ports
@@ -28,6 +29,7 @@ ADAPTERS: dict[str, Callable[[Path], str]] = {
     "postgresql": lambda _: servers.postgresql(),
     "cached": lambda _: f"{servers.redis()} {servers.postgresql()}",
 }
+CALM = Patience(timeout_ms=10_000)  # a busy machine is no failure here
 # Keys around the limits of stores: long ones that share their beginning, up to 256 characters of four bytes each.
 KEYS = st.one_of(
     st.text(min_size=1, max_size=6),
@@ -40,8 +42,8 @@ def open_at(url: str) -> KeyValue:
     """A store; of two URLs, the first in front of the second."""
     front, _, back = url.partition(" ")
     if back:
-        return Cached(open_at(front), resolve(back, ports.DURABLE, "connect.kv_durable")(back))
-    kv: KeyValue = resolve(url, ports.SCHEMES, "connect.kv")(url)
+        return Cached(open_at(front), resolve(back, ports.DURABLE, "connect.kv_durable")(back, CALM))
+    kv: KeyValue = resolve(url, ports.SCHEMES, "connect.kv")(url, CALM)
     return kv
 
 
@@ -79,11 +81,12 @@ def test_an_empty_key_is_an_error(kv: KeyValue) -> None:
 
 
 def test_a_value_is_gone_when_its_time_is_over(kv: KeyValue) -> None:
-    kv.put({"short": b"1", "again": b"1"}, ttl=0.15)
+    began = time.monotonic()
+    kv.put({"short": b"1", "again": b"1"}, ttl=0.3)
     kv.put({"long": b"1"}, ttl=3600)
     kv.put({"again": b"2"})
-    assert kv.get(["short"]) == [b"1"]
-    time.sleep(0.2)
+    assert kv.get(["short"]) == [b"1"] or time.monotonic() - began > 0.3
+    time.sleep(0.35)
     assert kv.get(["short", "again", "long"]) == [None, b"2", b"1"]
     assert [key for key, _ in kv.scan("")] == ["again", "long"]
     kv.put({"more": b"1"})  # clears away what is over
@@ -204,10 +207,11 @@ def test_adding_leaves_what_is_there(kv: KeyValue) -> None:
     assert kv.get(["a", "b", "slate:v1:a", "slate:v1:b"]) == [b"1", b"2", b"1", b"2"]
     time.sleep(0.1)
     kv.add({"short": b"2"})
-    kv.add({"brief": b"1", "a": b"3"}, ttl=0.05)
+    began = time.monotonic()
+    kv.add({"brief": b"1", "a": b"3"}, ttl=0.2)
     kv.add({})
-    assert kv.get(["short", "brief", "a"]) == [b"2", b"1", b"1"]
-    time.sleep(0.1)
+    assert kv.get(["short", "brief", "a"]) == [b"2", b"1", b"1"] or time.monotonic() - began > 0.2
+    time.sleep(0.25)
     assert kv.get(["short", "brief", "a"]) == [b"2", None, b"1"]
     with pytest.raises(InputError, match="key"):
         kv.add({"": b"1"})

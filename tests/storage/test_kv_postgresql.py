@@ -17,7 +17,8 @@ from tastemaker.storage import keys
 from tastemaker.storage.kv import postgresql
 from tastemaker.storage.kv.postgresql import PostgresKeyValue, open_kv
 
-QUICK = Patience(timeout_ms=400, tries=1, failures=3, pause_ms=200)
+QUICK = Patience(timeout_ms=900, tries=1, failures=3, pause_ms=200)
+CALM = Patience(timeout_ms=10_000, tries=1, failures=3, pause_ms=200)
 
 
 @pytest.fixture
@@ -27,7 +28,7 @@ def url() -> str:
 
 @pytest.fixture
 def kv(url: str) -> Iterator[PostgresKeyValue]:
-    opened = open_kv(url)
+    opened = open_kv(url, CALM)
     yield opened
     opened.close()
 
@@ -110,7 +111,7 @@ def test_twenty_thousand_slates_are_copied_and_copied_again(kv: PostgresKeyValue
 
 
 def test_a_fill_of_another_process_meets_ours(kv: PostgresKeyValue, url: str) -> None:
-    other = open_kv(url)
+    other = open_kv(url, CALM)
     wrong = together(lambda: kv.fill(slates("v1", 3000, b"ours")), lambda: other.fill(slates("v1", 3000, b"theirs")))
     other.close()
     assert wrong == []
@@ -120,7 +121,7 @@ def test_a_fill_of_another_process_meets_ours(kv: PostgresKeyValue, url: str) ->
 def test_what_is_read_is_from_one_moment_whatever_table_it_lies_in(kv: PostgresKeyValue, url: str) -> None:
     names = [keys.mark("a"), keys.state("a"), keys.slate("v1", "a"), keys.whole("v1", "a"), keys.slate("v2", "a")]
     stop, torn, looks = threading.Event(), list[Sequence[bytes | None]](), list[int]()
-    other = open_kv(url)  # it learns of the tables by what it reads
+    other = open_kv(url, CALM)  # it learns of the tables by what it reads
 
     def judge(found: Sequence[bytes | None]) -> None:
         looks.append(1)
@@ -151,7 +152,7 @@ def test_what_is_read_is_from_one_moment_whatever_table_it_lies_in(kv: PostgresK
 
 
 def test_versions_may_come_and_go_under_readers_and_writers(kv: PostgresKeyValue, url: str) -> None:
-    stop, other = threading.Event(), open_kv(url)
+    stop, other = threading.Event(), open_kv(url, CALM)
 
     def publish() -> None:
         for n in range(40):
@@ -282,7 +283,7 @@ def test_everything_that_was_taken_is_there_after_the_server_was_killed(server: 
     assert meanwhile(crash, stop, write(1), write(2)) == []
     everything = {key: value for items in taken for key, value in items.items()}
     kv.close()
-    again = open_kv(f"{server.url}/postgres")
+    again = open_kv(f"{server.url}/postgres", CALM)
     assert again.get(list(everything)) == list(everything.values())
     for user in {key.removeprefix("state:") for key, _ in again.scan("state:")}:  # also of those that nobody was told of
         assert len(set(again.get([keys.state(user), keys.slate("v1", user), keys.whole("v1", user)]))) == 1
@@ -301,9 +302,9 @@ def test_a_silent_server_is_left_alone_and_found_again(server: servers.PostgreSQ
     server.pause()
     try:
         began = time.monotonic()
-        with pytest.raises(Unavailable, match=r"tastemaker:\*\*\*@127.0.0.1.*no answer within 0.4 s.*see that PostgreSQL runs"):
+        with pytest.raises(Unavailable, match=r"tastemaker:\*\*\*@127.0.0.1.*no answer within 0.9 s.*see that PostgreSQL runs"):
             kv.get(["a"])
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 5
         for _ in range(5):
             with pytest.raises(Unavailable):
                 asyncio.run(fetched())
@@ -311,7 +312,7 @@ def test_a_silent_server_is_left_alone_and_found_again(server: servers.PostgreSQ
         for _ in range(20):
             with pytest.raises(Unavailable, match="left alone"):
                 kv.get(["a"])
-        assert time.monotonic() - began < 0.2
+        assert time.monotonic() - began < 0.5
     finally:
         server.resume()
     wait_for(lambda: answers(kv))
@@ -320,7 +321,7 @@ def test_a_silent_server_is_left_alone_and_found_again(server: servers.PostgreSQ
 
 
 def test_connections_that_the_server_closed_cost_no_failure(kv: PostgresKeyValue, url: str) -> None:
-    careful = open_kv(url, Patience(tries=1))
+    careful = open_kv(url, CALM)
     careful.put({"a": b"1"})
 
     async def twice() -> list[list[bytes | None]]:
@@ -340,7 +341,7 @@ def test_connections_that_the_server_closed_cost_no_failure(kv: PostgresKeyValue
 
 def test_a_store_opens_before_its_server_is_there() -> None:
     server = servers.PostgreSQL()
-    kv = open_kv(f"{server.url}/postgres", QUICK)
+    kv = open_kv(f"{server.url}/postgres", CALM)
     with pytest.raises(Unavailable, match="see that PostgreSQL runs"):
         kv.get(["a"])
     with server:
