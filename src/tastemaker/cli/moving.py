@@ -9,7 +9,7 @@ import click
 from rich.markup import escape
 from rich.table import Table
 
-from tastemaker.cli.session import bar, console, opened, steps
+from tastemaker.cli.session import bar, configuration, console, opened, steps
 from tastemaker.storage import connect
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def migrate(context: click.Context, file: str, rebuild: bool, dry_run: bool, qui
     from tastemaker.pipelines.moving import move, target
     from tastemaker.streaming.rebuild import rebuild_states
 
-    here, there = target.load_source(context.find_root().obj), target.load_target(file)
+    here, there = configuration(context), target.load_target(file)
     target.moves(here, there)
     with connect(here) as source, connect(there) as goal:
         if dry_run:

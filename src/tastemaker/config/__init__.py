@@ -7,7 +7,7 @@ the file (values of the environment are read as TOML, else as text). Unknown key
 
 from __future__ import annotations
 
-from tastemaker.config.loading import FILE, PREFIX, decode, hide, keys, leaves, load, read_value
+from tastemaker.config.loading import FILE, PREFIX, TO, decode, hide, keys, leaves, load, read_value
 from tastemaker.config.sections import (
     Config,
     Connect,
@@ -26,6 +26,6 @@ from tastemaker.config.sections import (
 )
 
 __all__ = [
-    "FILE", "PREFIX", "Config", "Connect", "Evaluate", "Gate", "Log", "Patience", "Publish", "Reward", "Rewards", "Schedule",
-    "Section", "Serving", "Streaming", "Train", "decode", "hide", "keys", "leaves", "load", "read_value",
+    "FILE", "PREFIX", "TO", "Config", "Connect", "Evaluate", "Gate", "Log", "Patience", "Publish", "Reward", "Rewards",
+    "Schedule", "Section", "Serving", "Streaming", "Train", "decode", "hide", "keys", "leaves", "load", "read_value",
 ]  # fmt: skip

@@ -16,6 +16,7 @@ from tastemaker.config.sections import Config, Section
 from tastemaker.errors import ConfigError, did_you_mean
 
 PREFIX = "TASTEMAKER_"
+TO = PREFIX + "TO__"  # what `tastemaker migrate` reads of the place that it moves to
 FILE = "tastemaker.toml"
 SECRET = re.compile(r"(?<=://)([^:/@\s]*):([^@/\s]+)(?=@)")
 SECRET_SETTING = re.compile(r"([?&][^=&\s]*(?:password|secret|token|\.pem)[^=&\s]*=)[^&\s]+", re.IGNORECASE)
@@ -39,7 +40,7 @@ def load(path: Path | str | None = None, environ: Mapping[str, str] | None = Non
     elif path is not None or PREFIX + "CONFIG" in environ:
         raise ConfigError(f"{file}: no such configuration file; create it or leave --config out")
     for variable, text in sorted(environ.items()):
-        if variable.startswith(PREFIX) and "__" in variable:
+        if variable.startswith(PREFIX) and "__" in variable and not variable.startswith(TO):
             parts = variable.removeprefix(PREFIX).lower().split("__")
             plant(tree, parts, read_value(text), variable)
             origins[".".join(parts)] = f"${variable}"

@@ -10,17 +10,11 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from tastemaker.config import PREFIX, Config, hide, load
+from tastemaker.config import PREFIX, TO, Config, hide, load
 from tastemaker.errors import ConfigError
 
-TO = f"{PREFIX}TO__"
 PLACES = (f"{PREFIX}CONNECT__", f"{PREFIX}LOG__")
 STORES = ("log", "lake", "tables", "models", "kv", "kv_durable")
-
-
-def source_environ(environ: Mapping[str, str]) -> dict[str, str]:
-    """The environment without what is meant for the target."""
-    return {name: value for name, value in environ.items() if not name.startswith(TO)}
 
 
 def target_environ(environ: Mapping[str, str]) -> dict[str, str]:
@@ -29,13 +23,8 @@ def target_environ(environ: Mapping[str, str]) -> dict[str, str]:
     >>> target_environ({"TASTEMAKER_CONNECT__KV": "a", "TASTEMAKER_TO__CONNECT__LOG": "b", "TASTEMAKER_TRAIN__SEED": "1"})
     {'TASTEMAKER_TRAIN__SEED': '1', 'TASTEMAKER_CONNECT__LOG': 'b'}
     """
-    kept = {name: value for name, value in source_environ(environ).items() if not name.startswith(PLACES)}
+    kept = {name: value for name, value in environ.items() if not name.startswith((TO, *PLACES))}
     return kept | {PREFIX + name.removeprefix(TO): value for name, value in environ.items() if name.startswith(TO)}
-
-
-def load_source(file: str | None) -> Config:
-    """The current configuration."""
-    return load(file, source_environ(os.environ))[0]
 
 
 def load_target(file: str) -> Config:
