@@ -74,7 +74,7 @@ def write_slates(
                 slate = Slate(user, version, window.end, ends[partition_of(user, len(ends))] - 1, composed.items)
                 front, whole = store(slate, composed.rung, catalogue, config.serving.k, config.rewards.version)
                 writes[keys.slate(version, user)], writes[keys.whole(version, user)] = front, whole
-        storage.kv.put(writes)
+        storage.kv.fill(writes)
         progress(int(rows[-1]) + 1, len(data.users), "slates")
     return len(data.users)
 
@@ -105,8 +105,6 @@ def clean(storage: Storage, config: Config, now: live.Live) -> list[str]:
     retired = [card.version for card in storage.tables.models.all(state="retired") if card.version not in kept]
     removed = []
     for version in retired[max(0, config.publish.keep - len(kept)) :]:
-        found = [key for prefix in keys.slates(version) for key, _ in storage.kv.scan(prefix)]
-        if found:
-            storage.kv.delete(found)
+        if sum(storage.kv.drop(prefix) for prefix in keys.slates(version)):
             removed.append(version)
     return removed
