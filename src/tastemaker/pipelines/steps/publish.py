@@ -103,8 +103,5 @@ def clean(storage: Storage, config: Config, now: live.Live) -> list[str]:
     """Removes the slates of versions that nobody will roll back to."""
     kept = {now.version, now.previous}
     retired = [card.version for card in storage.tables.models.all(state="retired") if card.version not in kept]
-    removed = []
-    for version in retired[max(0, config.publish.keep - len(kept)) :]:
-        if sum(storage.kv.drop(prefix) for prefix in keys.slates(version)):
-            removed.append(version)
-    return removed
+    old = retired[max(0, config.publish.keep - len(kept)) :]
+    return [version for version in old if sum(storage.kv.drop(prefix) for prefix in keys.slates(version))]
