@@ -17,6 +17,10 @@ MODULES = sorted(SOURCE.rglob("*.py"))
 TESTED = MODULES + sorted((CHECKOUT / "tests").rglob("*.py")) + sorted((CHECKOUT / "benchmarks").rglob("*.py"))
 BANNED = {"utils", "util", "helpers", "helper", "common", "misc", "base", "core", "manager"}
 HEAVY = (
+    "redis",
+    "confluent_kafka",
+    "psycopg",
+    "pymysql",
     "numpy",
     "torch",
     "pyspark",
@@ -30,6 +34,21 @@ HEAVY = (
     "pyarrow",
     "scipy",
 )
+HOMES = {  # third party -> where alone it may be imported
+    "redis": "storage/kv/redis",
+    "hiredis": "storage/kv/redis",
+    "lmdb": "storage/kv/",
+    "confluent_kafka": "storage/log/kafka",
+    "psycopg": "storage/",
+    "pymysql": "storage/tables/mysql",
+    "sqlalchemy": "storage/tables/",
+    "alembic": "storage/tables/",
+    "sqlite3": "storage/",
+    "deltalake": "storage/lake",
+    "fastapi": "serving/",
+    "starlette": "serving/",
+    "uvicorn": "serving/",
+}
 LINES = 300
 BYTES = 200_000
 DATA = {".csv", ".tsv", ".parquet", ".ipynb", ".npz", ".npy", ".safetensors", ".zip", ".gz", ".db", ".pkl", ".pickle", ".dat"}
@@ -76,6 +95,27 @@ def test_a_package_opens_with_an_essay(path: Path) -> None:
 def test_no_module_has_a_name_that_says_nothing() -> None:
     names = {part for path in TESTED for part in (*path.relative_to(CHECKOUT).parts[:-1], path.stem)}
     assert names & BANNED == set()
+
+
+def imported(path: Path) -> set[str]:
+    """The packages that a module imports anywhere in its text."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {name.name.partition(".")[0] for name in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            found.add(node.module.partition(".")[0])
+    return found
+
+
+def test_each_third_party_has_one_home() -> None:
+    strays = [
+        f"{path.relative_to(SOURCE)} imports {name}"
+        for path in MODULES
+        for name in sorted(imported(path) & set(HOMES))
+        if not str(path.relative_to(SOURCE)).startswith(HOMES[name])
+    ]
+    assert strays == []
 
 
 def loaded_by(module: str) -> tuple[set[str], float]:
