@@ -42,7 +42,7 @@ TAKE = f"""UPDATE tastemaker_log_leases SET member = %s, expires = {UNTIL} WHERE
     AND (member IS NULL OR expires <= clock_timestamp()) ORDER BY partition FOR UPDATE SKIP LOCKED) RETURNING partition"""
 RELEASE = "UPDATE tastemaker_log_leases SET member = NULL, expires = clock_timestamp() WHERE grp = %s AND member = %s"
 GIVE_UP = f"{RELEASE} AND partition = ANY(%s)"
-LEAVE = f"WITH left AS (DELETE FROM tastemaker_log_members WHERE grp = %s AND member = %s) {RELEASE}"
+LEAVE = f"WITH former AS (DELETE FROM tastemaker_log_members WHERE grp = %s AND member = %s) {RELEASE}"
 COMMITTED = "SELECT partition, next FROM tastemaker_log_commits WHERE grp = %s"
 COMMIT_MINE = """WITH mine AS MATERIALIZED (SELECT partition FROM tastemaker_log_leases
         WHERE grp = %s AND member = %s AND partition = ANY(%s) ORDER BY partition FOR UPDATE)
@@ -61,7 +61,7 @@ class Leases:
         self._held: set[int] = set()
         self._view = View(frozenset(), {})
         self._until = self._beat_due = self._look_due = 0.0
-        self._closed = False
+        self._joined = self._closed = False
 
     def join(self) -> dict[int, int]:
         """Registers, and takes its share; what others hold beyond theirs is waited for, but not for ever."""
@@ -77,6 +77,7 @@ class Leases:
                 places = {p: offset for p, offset in places.items() if p not in change.gone} | dict(change.gained)
                 now = clock()
                 if self._settled() or now > late or (now > soon and not self._view.silent(self.member, self._terms)):
+                    self._joined = True
                     return places
                 time.sleep(STEP)
         except BaseException:
@@ -140,7 +141,7 @@ class Leases:
     def _hand_over(self, partitions: list[int]) -> Change:
         if lost := self._beat():  # renewed, since the caller may take its time to finish
             return lost
-        if self._leaving is not None:
+        if self._joined and self._leaving is not None:  # before, nobody has seen them
             self._leaving(partitions)
         self._write(GIVE_UP, self._group, self.member, partitions)
         self._held -= set(partitions)
