@@ -296,7 +296,7 @@ def test_silence_while_leaving_loses_nothing_that_another_did_not_get(log: Postg
     fill(log, 100)
 
     def slowly(_: Sequence[int]) -> None:
-        time.sleep(QUICK.lease + 0.5)
+        until(lambda: second.partitions == (0, 1, 2, 3))
         first.commit()
 
     first = log.subscribe("g", leaving=slowly)
