@@ -29,7 +29,7 @@ from tastemaker.domain import (
 from tastemaker.errors import ConfigError, InputError, StorageError
 from tastemaker.storage import log as ports
 from tastemaker.storage import resolve
-from tastemaker.storage.log import EventLog, Packed, lag_of, partition_of
+from tastemaker.storage.log import EventLog, Packed, Subscription, lag_of, partition_of
 
 ADAPTERS: dict[str, Callable[[Path], str]] = {
     "sqlite": lambda folder: f"sqlite:///{folder}/deep/log.db",
@@ -76,6 +76,16 @@ def drain(log: EventLog, group: str, limit: int = 100, *, alone: bool = False) -
     while records := subscription.poll(limit, 0):
         found += records
     subscription.close()
+    return found
+
+
+def polled(subscription: Subscription, count: int) -> list[Record]:
+    """So many records, in as many polls as it takes."""
+    found: list[Record] = []
+    while len(found) < count:
+        records = subscription.poll(count - len(found), 5)
+        assert records, f"only {len(found)} of {count}"
+        found += records
     return found
 
 
@@ -192,6 +202,24 @@ def test_a_group_goes_on_behind_its_last_commit(log: EventLog, exact: bool) -> N
     rest = drain(log, "g")
     assert sorted(r.event.id for r in done + rest) == sorted(f"e{n}" for n in range(50))
     assert len(drain(log, "another")) == 50
+
+
+def test_rewind_goes_back_to_the_last_commit_and_stays_in_the_group(log: EventLog) -> None:
+    log.append([click(n, f"u{n}") for n in range(60)]).result()
+    member = log.subscribe("g")
+    first = polled(member, 20)
+    member.commit()
+    lost = polled(member, 15)
+    member.rewind()
+    again = polled(member, 40)
+    assert sorted(r.event.id for r in first + again) == sorted(f"e{n}" for n in range(60))
+    assert {r.event.id for r in lost} <= {r.event.id for r in again}
+    member.rewind()
+    member.rewind()
+    assert sorted(r.event.id for r in polled(member, 40)) == sorted(r.event.id for r in again)
+    member.commit()
+    assert member.poll(10, 0) == []
+    member.close()
 
 
 def test_poll_is_fair_and_in_order_within_each_partition(log: EventLog, exact: bool) -> None:

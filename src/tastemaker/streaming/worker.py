@@ -59,11 +59,12 @@ class Worker:
     def step(self, timeout: float = 0.0) -> int:
         """One round: applies what is there, at most ``streaming.batch`` records. Returns how many there were.
 
-        When a round fails, the next one begins behind the last commit: nothing that was polled is taken for done.
+        When a round fails, the next one begins behind the last commit: nothing that was polled is taken for done. The worker
+        stays in its group meanwhile, for a store that is away is away for the other members, too.
         """
         try:
             if self.failure is not None:
-                self.leave()
+                self.recover()
             subscription = self.subscription or self.join()
             records = subscription.poll(min(self.config.streaming.batch, self.limit), timeout)
             self.counters.own(self.storage.kv, subscription.partitions)
@@ -91,6 +92,16 @@ class Worker:
         rehearse(self.shelf())
         self.subscription = self.storage.log.subscribe(self.group, leaving=self.hand_over)
         return self.subscription
+
+    def recover(self) -> None:
+        """After a failure, back to the last commit. Whoever may have lost its partitions, or its store, joins anew."""
+        if self.subscription is not None and not isinstance(self.failure, Conflict):
+            try:
+                self.subscription.rewind()
+                return
+            except StorageError as error:
+                telemetry.log.warning("nearline_rewind", error=str(error))
+        self.leave()
 
     def leave(self) -> None:
         """Leaves the group; what was not committed comes again, here or elsewhere."""

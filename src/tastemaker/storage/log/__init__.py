@@ -51,6 +51,9 @@ class Subscription(Protocol):
     def commit(self) -> None:
         """Everything polled so far is done: after a restart the group goes on behind it."""
 
+    def rewind(self) -> None:
+        """Goes back behind the last commit, and stays a member: what was polled since comes again."""
+
     def lag(self) -> int:
         """Records of its partitions that were not polled yet."""
 

@@ -53,7 +53,7 @@ class KafkaSubscription:
         self._ends: dict[int, int] = {}
         self._early: list[Message] = []  # came while we joined
         self._failure: Exception | None = None  # of a callback
-        self._joined = self._lost = self._closed = False
+        self._joined = self._lost = self._closed = self._called = False
         self._losses = 0
         self._heard = clock()
         self._consumer = clients.consumer(clients.group(group), member(timeout))
@@ -91,6 +91,13 @@ class KafkaSubscription:
         consumer.assign([TopicPartition(topic, partition, at) for partition, at in places.items()])
         self._next, self._done, self._ends = places, dict(places), {}
 
+    def rewind(self) -> None:
+        """See ``Subscription``. What the library has fetched already is thrown away."""
+        topic = self._clients.place.topic
+        places = [TopicPartition(topic, partition, at) for partition, at in self._done.items()]
+        self._library(lambda: self._consumer.assign(places))
+        self._next, self._early = dict(self._done), []
+
     def _gain(self, consumer: Consumer, given: Sequence[TopicPartition]) -> None:
         """Called by the library during a poll."""
         self._joined, self._lost = True, False
@@ -102,11 +109,14 @@ class KafkaSubscription:
     def _give_up(self, _: Consumer, taken: Sequence[TopicPartition]) -> None:
         """Called by the library during a poll: partitions move in peace."""
         partitions = sorted(each.partition for each in taken)
+        self._called = True
         try:
             if partitions and self._leaving is not None and not self._closed:
                 self._leaving(partitions)
         except Exception as error:  # as above
             self._failure = error
+        finally:
+            self._called = False
         self._drop(partitions)
 
     def _lose(self, _: Consumer, taken: Sequence[TopicPartition]) -> None:
@@ -215,7 +225,10 @@ class KafkaSubscription:
         self._done |= moved
 
     def _commit(self, positions: Mapping[int, int]) -> None:
-        """In a thread of its own: the library waits for a coordinator that is away for the better part of a minute."""
+        """The library waits for a coordinator that is away for the better part of a minute, so a thread waits for it in turn.
+
+        While it calls us, it serves no other thread; then we ask whether the coordinator is there.
+        """
         topic = self._clients.place.topic
         offsets = [TopicPartition(topic, partition, at) for partition, at in positions.items()]
         failures: list[KafkaError] = []
@@ -227,7 +240,10 @@ class KafkaSubscription:
             except KafkaException as error:
                 failures.append(error.args[0])
 
-        if not bounded(work, 3 * self._clients.seconds):
+        if self._called:
+            self._clients.committed(self._group)
+            work()
+        elif not bounded(work, 3 * self._clients.seconds):
             raise self._clients.careful.failure(Away("a commit was not answered"))
         for error in failures:
             raise self._out(error.str()) if error.code() in OUT else self._clients.unavailable(error)

@@ -175,6 +175,9 @@ class PollingSubscription:
             self._membership.commit(moved)
             self._done = dict(self._next)
 
+    def rewind(self) -> None:
+        self._next = dict(self._done)
+
     def lag(self) -> int:
         if not self._next:
             return 0
