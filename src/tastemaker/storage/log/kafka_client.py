@@ -27,7 +27,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # documented 
 )
 
 from tastemaker.config import Patience
-from tastemaker.errors import ConfigError, StorageError
+from tastemaker.errors import ConfigError, InputError, StorageError
 from tastemaker.storage.log.kafka_url import Place
 from tastemaker.storage.resilience import Careful
 
@@ -42,12 +42,13 @@ AWAY = frozenset(
         KafkaError.COORDINATOR_NOT_AVAILABLE, KafkaError.KAFKA_STORAGE_ERROR, KafkaError.LEADER_NOT_AVAILABLE,
         KafkaError.NETWORK_EXCEPTION, KafkaError.NOT_CONTROLLER, KafkaError.NOT_COORDINATOR, KafkaError.NOT_ENOUGH_REPLICAS,
         KafkaError.NOT_ENOUGH_REPLICAS_AFTER_APPEND, KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.REQUEST_TIMED_OUT,
-        KafkaError.SASL_AUTHENTICATION_FAILED, KafkaError._ALL_BROKERS_DOWN, KafkaError._AUTHENTICATION, KafkaError._DESTROY,
-        KafkaError._FATAL, KafkaError._MSG_TIMED_OUT, KafkaError._PURGE_INFLIGHT, KafkaError._PURGE_QUEUE,
-        KafkaError._QUEUE_FULL, KafkaError._RESOLVE, KafkaError._RETRY, KafkaError._SSL, KafkaError._TIMED_OUT,
-        KafkaError._TIMED_OUT_QUEUE, KafkaError._TRANSPORT, KafkaError._WAIT_COORD,
+        KafkaError.SASL_AUTHENTICATION_FAILED, KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError._ALL_BROKERS_DOWN,
+        KafkaError._AUTHENTICATION, KafkaError._DESTROY, KafkaError._FATAL, KafkaError._MSG_TIMED_OUT, KafkaError._NOENT,
+        KafkaError._PURGE_INFLIGHT, KafkaError._PURGE_QUEUE, KafkaError._QUEUE_FULL, KafkaError._RESOLVE, KafkaError._RETRY,
+        KafkaError._SSL, KafkaError._TIMED_OUT, KafkaError._TIMED_OUT_QUEUE, KafkaError._TRANSPORT, KafkaError._WAIT_COORD,
     )
 )  # fmt: skip
+TOO_LARGE = frozenset((KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE, KafkaError.INVALID_MSG_SIZE))
 
 
 class Away(Exception):
@@ -125,16 +126,18 @@ class Clients:
 
         return self.careful.call(once)
 
-    def told(self, error: KafkaError) -> Exception:
-        """What an error of the library means: ``Away`` or ``StorageError``."""
+    def told(self, error: KafkaError) -> Away | StorageError | InputError:
+        """What an error of the library means."""
+        if error.code() in TOO_LARGE:
+            return InputError("events", "an event", f"larger than {self.place.name} takes: see message.max.bytes, there and here")
         if error.retriable() or error.fatal() or error.code() in AWAY:
             return Away(self.cause(error))
         return StorageError(f"{self.place.name}: {self.cause(error)}: see the brokers' logs, and what this user may do there")
 
-    def unavailable(self, error: KafkaError) -> StorageError:
+    def unavailable(self, error: KafkaError) -> StorageError | InputError:
         """The same for those who do not ask through ``ask``."""
         told = self.told(error)
-        return told if isinstance(told, StorageError) else self.careful.failure(told)
+        return self.careful.failure(told) if isinstance(told, Away) else told
 
     def cause(self, error: KafkaError) -> str:
         when, said = self._said
@@ -156,7 +159,10 @@ class Clients:
             found = self.admin.list_offsets(
                 dict.fromkeys(asked, spec), isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=self.seconds
             )
-            return [found[each].result(self.late).offset for each in asked]
+            offsets = [found[each].result(self.late).offset for each in asked]
+            if min(offsets) < 0:  # so it says that the broker did not answer
+                raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
+            return offsets
 
         return self.ask(question)
 
@@ -179,6 +185,7 @@ class Clients:
         def question() -> list[int]:
             found = self.admin.list_consumer_group_offsets([wanted], request_timeout=self.seconds)
             answer = found[self.group(group)].result(self.late).topic_partitions or []
+            raise_first(answer)
             known = {each.partition: each.offset for each in answer}
             return [max(0, known.get(partition, 0)) for partition in range(self.partitions)]
 
@@ -198,6 +205,11 @@ class Clients:
 
     def _alter(self, wanted: ConsumerGroupTopicPartitions) -> None:
         [done] = self.admin.alter_consumer_group_offsets([wanted], request_timeout=self.seconds).values()
-        for each in done.result(self.late).topic_partitions or []:
-            if each.error is not None:
-                raise KafkaException(each.error)
+        raise_first(done.result(self.late).topic_partitions or [])
+
+
+def raise_first(answer: Sequence[TopicPartition]) -> None:
+    """Raises what went wrong with a partition, if something did."""
+    for each in answer:
+        if each.error is not None:
+            raise KafkaException(each.error)

@@ -16,7 +16,7 @@ from functools import partial
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from tastemaker.errors import StorageError, Unavailable
+from tastemaker.errors import InputError, StorageError, Unavailable
 from tastemaker.storage.log import Position
 from tastemaker.storage.log.kafka_client import Away, Clients
 from tastemaker.storage.resilience import Careful
@@ -27,6 +27,7 @@ LINGER = 2.0  # milliseconds that messages wait for others
 TRIES = 3  # times the patience of an answer until a message fails
 
 
+Refusal = StorageError | InputError
 Outgoing = tuple[int, bytes, bytes | None]
 """A message on its way: partition, key, and a value, or None to take away what was under the key."""
 
@@ -34,13 +35,13 @@ Outgoing = tuple[int, bytes, bytes | None]
 class Delivery:
     """The messages of one call, and the future of their positions."""
 
-    def __init__(self, count: int, told: Callable[[KafkaError], StorageError]) -> None:
+    def __init__(self, count: int, told: Callable[[KafkaError], Refusal]) -> None:
         self.future: Future[list[Position]] = Future()
         self.future.set_running_or_notify_cancel()  # who stops waiting does not stop the messages
         self._positions: list[Position] = [(-1, -1)] * count
         self._told = told
         self._landed = itertools.count(1)  # one step of it cannot be interrupted, and is faster than a lock
-        self._error: StorageError | None = None
+        self._error: Refusal | None = None
 
     def report(self, index: int, error: KafkaError | None, message: Message) -> None:
         """A message arrived, or never will."""
@@ -51,7 +52,7 @@ class Delivery:
         if next(self._landed) == len(self._positions):
             self._settle()
 
-    def refuse(self, count: int, error: StorageError) -> None:
+    def refuse(self, count: int, error: Refusal) -> None:
         """The last messages were never sent."""
         self._error = self._error or error
         if any(next(self._landed) == len(self._positions) for _ in range(count)):
@@ -108,14 +109,14 @@ class Sender:
         future.add_done_callback(self._settled)
         return future
 
-    def _produce(self, topic: str, messages: Sequence[Outgoing], delivery: Delivery) -> tuple[int, StorageError] | None:
+    def _produce(self, topic: str, messages: Sequence[Outgoing], delivery: Delivery) -> tuple[int, Refusal] | None:
         """Hands messages to the library; how many it did not take, and why."""
         produce, report = self._producer.produce, delivery.report
         for index, (partition, key, value) in enumerate(messages):
             try:
                 produce(topic, value, key, partition, on_delivery=partial(report, index))
             except BufferError:
-                error: StorageError = self._careful.failure(Away("the queue of messages that wait for the brokers is full"))
+                error: Refusal = self._careful.failure(Away("the queue of messages that wait for the brokers is full"))
             except KafkaException as problem:
                 error = self._told(problem.args[0])
             else:
@@ -128,10 +129,10 @@ class Sender:
         if future.exception() is None:
             self._careful.breaker.succeeded()
 
-    def _told(self, error: KafkaError) -> StorageError:
+    def _told(self, error: KafkaError) -> Refusal:
         told = self._clients.told(error)
         self._fatal |= error.fatal() or error.code() == KafkaError._FATAL
-        if isinstance(told, StorageError):
+        if not isinstance(told, Away):
             return told
         if error.code() != KafkaError._PURGE_QUEUE:
             self._failing = True

@@ -53,7 +53,7 @@ class KafkaSubscription:
         self._ends: dict[int, int] = {}
         self._early: list[Message] = []  # came while we joined
         self._failure: Exception | None = None  # of a callback
-        self._joined = self._lost = self._closed = self._called = False
+        self._joined = self._lost = self._closed = self._called = self._stuck = False
         self._losses = 0
         self._heard = clock()
         self._consumer = clients.consumer(clients.group(group), member(timeout))
@@ -136,6 +136,8 @@ class KafkaSubscription:
         """See ``Subscription``. Raises ``Conflict`` when this member was silent for too long: close it and subscribe again."""
         if limit < 1:
             raise InputError("limit", limit, "ask for at least one record")
+        if self._stuck:
+            raise self._clients.careful.failure(Away("a commit was not answered, this member has to join anew"))
         self._erasures.load()
         until, losses, patient = time.monotonic() + timeout, self._losses, None
         while True:
@@ -225,10 +227,11 @@ class KafkaSubscription:
         self._done |= moved
 
     def _commit(self, positions: Mapping[int, int]) -> None:
-        """The library waits for a coordinator that is away for the better part of a minute, so a thread waits for it in turn.
+        """The library waits for a coordinator that is away for the better part of a minute, and does nothing else meanwhile.
 
-        While it calls us, it serves no other thread; then we ask whether the coordinator is there.
+        So we ask first whether it is there; if it goes just then, this member is stuck, and has to be closed.
         """
+        self._clients.committed(self._group)
         topic = self._clients.place.topic
         offsets = [TopicPartition(topic, partition, at) for partition, at in positions.items()]
         failures: list[KafkaError] = []
@@ -241,9 +244,9 @@ class KafkaSubscription:
                 failures.append(error.args[0])
 
         if self._called:
-            self._clients.committed(self._group)
-            work()
+            work()  # inside a call of the library's, which serves no other thread
         elif not bounded(work, 3 * self._clients.seconds):
+            self._stuck = True
             raise self._clients.careful.failure(Away("a commit was not answered"))
         for error in failures:
             raise self._out(error.str()) if error.code() in OUT else self._clients.unavailable(error)
