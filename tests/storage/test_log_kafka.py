@@ -193,6 +193,22 @@ def test_the_partitions_of_a_member_that_is_killed_move_and_nothing_is_lost(tmp_
         log.close()
 
 
+@pytest.mark.slow
+def test_a_member_that_is_asked_before_its_partitions_move_can_still_commit() -> None:
+    with servers.Tansu() as broker:
+        log = open_log(f"kafka://{broker.url}/{servers.unique()}?session.timeout.ms=6000", PARTITIONS)
+        log.append([click(n) for n in range(300)]).result()
+        first = log.subscribe("g", leaving=lambda _: first.commit())
+        done = gather(first, lambda records: len(records) == 300)
+        assert log.committed("g") == [0, 0, 0]
+        with ThreadPoolExecutor(1) as thread:
+            joining = thread.submit(log.subscribe, "g")
+            gather(first, lambda _: joining.done())
+        assert sum(log.committed("g")) == len(done)
+        assert joining.result().poll(10, 0.5) == []  # it began where the first one was
+        log.close()
+
+
 def pause_and_tell(url: str, folder: str) -> None:
     """Polls, and says whether it holds; is stopped for longer than its group bears, and says so again."""
     log = open_log(url, PARTITIONS)

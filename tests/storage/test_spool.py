@@ -15,7 +15,7 @@ import pytest
 
 import forked
 import servers
-from processes import wait_for
+from processes import up, wait_for
 from tastemaker.config import Config, Connect, Log, Patience
 from tastemaker.domain import AnyEvent, Interaction
 from tastemaker.errors import ConfigError, InputError, StorageError, Unavailable
@@ -389,3 +389,16 @@ def test_without_room_there_is_no_spool(tmp_path: Path) -> None:
     with connect(config) as storage:
         assert isinstance(storage.log, kafka.KafkaLog)
     assert not (tmp_path / "spool").exists()
+
+
+def test_a_server_starts_and_takes_events_while_the_log_is_away(tmp_path: Path) -> None:
+    with servers.Kafka() as broker:
+        broker.pause()
+        url = f"kafka://{broker.url}/{servers.unique()}"
+        variables = {"TASTEMAKER_CONNECT__LOG": url, "TASTEMAKER_LOG__PARTITIONS": str(PARTITIONS)}
+        with up(tmp_path / "home", process="serve", more=variables) as server:
+            event = {"type": "interaction", "id": "e1", "user": "u1", "item": "i", "kind": "click"}
+            assert server.call("/v1/events", event)["accepted"] == 1
+            broker.resume()
+            wait_for(lambda: drained(tmp_path / "home"))
+        assert arrived(url, "e") == ["e1"]

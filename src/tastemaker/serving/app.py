@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import uuid
 from collections.abc import AsyncIterator, Callable
@@ -38,6 +39,7 @@ def create_app(storage: Storage, config: Config, nearline: Callable[[], dict[str
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         current.start()
+        await asyncio.to_thread(open_log, storage)
         gc.collect()
         gc.freeze()  # code, catalogue and models live as long as the process: the collector need not walk them for ever
         yield
@@ -54,6 +56,14 @@ def create_app(storage: Storage, config: Config, nearline: Callable[[], dict[str
     handle_errors(app)
     app.openapi = lambda: described(app)  # type: ignore[method-assign]  # FastAPI's own way to extend the schema
     return Hot(app, recommending, parts.ingest, parts.auth, config.serving.k, config.serving.max_body)
+
+
+def open_log(storage: Storage) -> None:
+    """Before the first request has to wait for it. Without a spool, a log that is away is tried again by each request."""
+    try:
+        storage.log  # noqa: B018 - it is opened by being asked for
+    except StorageError as error:
+        telemetry.log.warning("log_away", error=str(error))
 
 
 def handle_errors(app: FastAPI) -> None:
