@@ -16,8 +16,6 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from msgspec.structs import replace
-
 import servers
 from load import USERS, VIEWERS, Asker, Sender
 from processes import Up, Working, running, up, wait_for
@@ -34,6 +32,7 @@ from tastemaker.storage.kv import consumer_of
 from tastemaker.storage.log import lag_of
 
 PATIENCE = Patience(connect_ms=500, timeout_ms=400, tries=2, failures=3, pause_ms=400)
+TRUTH = Patience(connect_ms=10_000, timeout_ms=10_000, spool_mb=0)  # of those who look at what became of it
 PARTITIONS = 4
 ITEMS = tuple(f"a{n:02}" for n in range(60))
 
@@ -168,7 +167,7 @@ def platform(
         config = Config(
             connect=places(redis.port, postgres.port, "truth"),
             log=Log(partitions=PARTITIONS),
-            patience=replace(patience, spool_mb=0),
+            patience=TRUTH,
         )
         os.environ |= servers.s3_environment(s3.url)
         with connect(config) as storage:

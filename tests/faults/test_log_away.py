@@ -70,19 +70,21 @@ def test_a_server_killed_while_it_spools_leaves_its_spool_to_the_next_one(tmp_pa
             it.server.command, env={**it.server.environment, "TASTEMAKER_SERVING__PORT": port}, cwd=tmp_path,
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
-        with again:
+        try:
             it.goes_on(40, 60)
             it.whole()
+        finally:
             again.terminate()
+            again.wait(20)
 
 
 def test_a_full_disk_refuses_with_retry_after_and_loses_nothing(tmp_path: Path) -> None:
     """The disk of the spool: the process may write files of so many bytes only, as a quota would have it."""
     with platform(tmp_path) as it:
-        subprocess.run(["prlimit", "--pid", str(it.server.process.pid), f"--fsize={256 << 10}"], check=True)
+        subprocess.run(["prlimit", "--pid", str(it.server.process.pid), f"--fsize={256 << 10}:unlimited"], check=True)
         it.kafka.pause()
         wait_for(lambda: sum(sender.refused for sender in it.senders) > 5, 90)
-        subprocess.run(["prlimit", "--pid", str(it.server.process.pid), "--fsize=unlimited"], check=True)
+        subprocess.run(["prlimit", "--pid", str(it.server.process.pid), "--fsize=unlimited:unlimited"], check=True)
         it.goes_on(20, 60)
         it.kafka.resume()
         it.goes_on(20, 60)

@@ -111,3 +111,4 @@ class KafkaLog:
             subscription.close()
         self._readers.close()
         self._erasures.close()
+        self._clients.close()

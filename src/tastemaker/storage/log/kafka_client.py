@@ -3,28 +3,22 @@
 Every question has a time limit and goes through ``Careful`` (``resilience.py``). An error that means "not there, not now"
 becomes ``Unavailable``, another one ``StorageError``; both name the place without its passwords, and what the client
 library said of its connections last, which is the cause more often than the error itself.
+
+Offsets are asked for through consumers that read nothing. The administrative client would do, but in librdkafka a question
+of that kind whose answer comes after its time limit ends the whole process (its issue 4605); so it is used only to make
+topics and to look at them, when a broker has just answered.
 """
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, TypeVar
 
-from confluent_kafka import (
-    Consumer,
-    ConsumerGroupTopicPartitions,
-    IsolationLevel,
-    KafkaError,
-    KafkaException,
-    Producer,
-    TopicPartition,
-)
-from confluent_kafka.admin import (  # type: ignore[attr-defined]  # documented there, but not listed among its exports
-    AdminClient,
-    OffsetSpec,
-)
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
 
 from tastemaker.config import Patience
 from tastemaker.errors import ConfigError, InputError, StorageError
@@ -33,8 +27,7 @@ from tastemaker.storage.resilience import Careful
 
 T = TypeVar("T")
 REMEDY = "see that its brokers run and let us in (connect.log)"
-LATEST: OffsetSpec = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # the library has no types here
-EARLIEST: OffsetSpec = OffsetSpec.earliest()  # type: ignore[no-untyped-call]  # as above
+EARLIEST, LATEST = 0, 1  # which of a partition's two ends
 FRESH = 10.0  # seconds for which what the library said of its connections explains an error
 AWAY = frozenset(
     (
@@ -45,7 +38,7 @@ AWAY = frozenset(
         KafkaError.SASL_AUTHENTICATION_FAILED, KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError._ALL_BROKERS_DOWN,
         KafkaError._AUTHENTICATION, KafkaError._DESTROY, KafkaError._FATAL, KafkaError._MSG_TIMED_OUT, KafkaError._NOENT,
         KafkaError._PURGE_INFLIGHT, KafkaError._PURGE_QUEUE, KafkaError._QUEUE_FULL, KafkaError._RESOLVE, KafkaError._RETRY,
-        KafkaError._SSL, KafkaError._TIMED_OUT, KafkaError._TIMED_OUT_QUEUE, KafkaError._TRANSPORT, KafkaError._WAIT_COORD,
+        KafkaError._SSL, KafkaError._TIMED_OUT, KafkaError._TIMED_OUT_QUEUE, KafkaError._TRANSPORT, KafkaError._UNKNOWN_PARTITION, KafkaError._WAIT_COORD,
     )
 )  # fmt: skip
 TOO_LARGE = frozenset((KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE, KafkaError.INVALID_MSG_SIZE))
@@ -63,6 +56,8 @@ class Clients:
         self.seconds = patience.timeout_ms / 1000
         self.careful = Careful(place.name, patience, (Away,), REMEDY)
         self._said: tuple[float, str] = (0.0, "")
+        self._askers: dict[str, Consumer] = {}
+        self._lock = threading.Lock()
 
     # ── making clients ──────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -109,6 +104,19 @@ class Clients:
     def producer(self, own: Mapping[str, Any]) -> Producer:
         return self.make(Producer, own)
 
+    def asker(self, group: str = "questions") -> Consumer:
+        """A consumer that only asks, one for each group: it never becomes a member."""
+        with self._lock:
+            if group not in self._askers:
+                self._askers[group] = self.consumer(self.group(group), {})
+            return self._askers[group]
+
+    def close(self) -> None:
+        with self._lock:
+            askers, self._askers = list(self._askers.values()), {}
+        for asker in askers:
+            bounded(asker.close, self.seconds)
+
     @cached_property
     def admin(self) -> AdminClient:
         return self.make(AdminClient, {})
@@ -148,21 +156,18 @@ class Clients:
 
     # ── questions that several parts have ───────────────────────────────────────────────────────────────────────────
 
-    def offsets(self, spec: OffsetSpec, topic: str = "", partitions: Sequence[int] | None = None) -> list[int]:
-        """Offsets of partitions, all of them unless named: of the ends or the beginnings."""
+    def offsets(self, end: int, topic: str = "", partitions: Sequence[int] | None = None) -> list[int]:
+        """Offsets of partitions, all of them unless named: of the beginnings (``EARLIEST``) or the ends (``LATEST``)."""
         name = topic or self.place.topic
         asked = [TopicPartition(name, partition) for partition in (range(self.partitions) if partitions is None else partitions)]
         if not asked:
             return []
 
         def question() -> list[int]:
-            found = self.admin.list_offsets(
-                dict.fromkeys(asked, spec), isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=self.seconds
-            )
-            offsets = [found[each].result(self.late).offset for each in asked]
-            if min(offsets) < 0:  # so it says that the broker did not answer
+            pairs = [self.asker().get_watermark_offsets(each, timeout=self.seconds) for each in asked]
+            if None in pairs:  # so it says that the broker did not answer
                 raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
-            return offsets
+            return [pair[end] for pair in pairs]
 
         return self.ask(question)
 
@@ -180,11 +185,9 @@ class Clients:
 
     def committed(self, group: str) -> list[int]:
         everything = [TopicPartition(self.place.topic, partition) for partition in range(self.partitions)]
-        wanted = ConsumerGroupTopicPartitions(self.group(group), everything)
 
         def question() -> list[int]:
-            found = self.admin.list_consumer_group_offsets([wanted], request_timeout=self.seconds)
-            answer = found[self.group(group)].result(self.late).topic_partitions or []
+            answer = self.asker(group).committed(everything, timeout=self.seconds)
             raise_first(answer)
             known = {each.partition: each.offset for each in answer}
             return [max(0, known.get(partition, 0)) for partition in range(self.partitions)]
@@ -200,12 +203,24 @@ class Clients:
             if offset > known[partition]
         ]
         if further:
-            wanted = ConsumerGroupTopicPartitions(self.group(group), further)
-            self.ask(lambda: self._alter(wanted))
+            self.ask(lambda: self.commit_with(self.asker(group), further, 3 * self.seconds))
 
-    def _alter(self, wanted: ConsumerGroupTopicPartitions) -> None:
-        [done] = self.admin.alter_consumer_group_offsets([wanted], request_timeout=self.seconds).values()
-        raise_first(done.result(self.late).topic_partitions or [])
+    def commit_with(self, consumer: Consumer, offsets: list[TopicPartition], seconds: float | None) -> None:
+        """Commits, in a thread if it may take so many seconds only. Raises ``Away`` when they are over."""
+        failures: list[KafkaException] = []
+
+        def work() -> None:
+            try:
+                raise_first(consumer.commit(offsets=offsets, asynchronous=False) or [])
+            except KafkaException as error:
+                failures.append(error)
+
+        if seconds is None:
+            work()
+        elif not bounded(work, seconds):
+            raise Away("a commit was not answered")
+        for failure in failures:
+            raise failure
 
 
 def raise_first(answer: Sequence[TopicPartition]) -> None:
@@ -213,3 +228,11 @@ def raise_first(answer: Sequence[TopicPartition]) -> None:
     for each in answer:
         if each.error is not None:
             raise KafkaException(each.error)
+
+
+def bounded(work: Callable[[], object], seconds: float) -> bool:
+    """Does something in a thread and waits for it; whether it came to an end."""
+    thread = threading.Thread(target=work, name="kafka", daemon=True)
+    thread.start()
+    thread.join(seconds)
+    return not thread.is_alive()

@@ -8,7 +8,6 @@ trusts its partitions for a part of that time only, and one that was silent for 
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
@@ -18,7 +17,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from tastemaker.domain import Record
 from tastemaker.errors import Conflict, InputError
 from tastemaker.storage.log import Leaving
-from tastemaker.storage.log.kafka_client import EARLIEST, Away, Clients
+from tastemaker.storage.log.kafka_client import EARLIEST, Away, Clients, bounded
 from tastemaker.storage.log.kafka_erasure import Erasures
 from tastemaker.storage.log.kafka_messages import gather
 from tastemaker.storage.log.kafka_reader import records_of
@@ -232,24 +231,17 @@ class KafkaSubscription:
         So we ask first whether it is there; if it goes just then, this member is stuck, and has to be closed.
         """
         self._clients.committed(self._group)
-        topic = self._clients.place.topic
-        offsets = [TopicPartition(topic, partition, at) for partition, at in positions.items()]
-        failures: list[KafkaError] = []
-
-        def work() -> None:
-            try:
-                done = self._consumer.commit(offsets=offsets, asynchronous=False) or []
-                failures.extend(each.error for each in done if each.error is not None)
-            except KafkaException as error:
-                failures.append(error.args[0])
-
-        if self._called:
-            work()  # inside a call of the library's, which serves no other thread
-        elif not bounded(work, 3 * self._clients.seconds):
+        offsets = [TopicPartition(self._clients.place.topic, partition, at) for partition, at in positions.items()]
+        # Inside a call of the library's, no other thread is served.
+        seconds = None if self._called else 3 * self._clients.seconds
+        try:
+            self._clients.commit_with(self._consumer, offsets, seconds)
+        except Away as error:
             self._stuck = True
-            raise self._clients.careful.failure(Away("a commit was not answered"))
-        for error in failures:
-            raise self._out(error.str()) if error.code() in OUT else self._clients.unavailable(error)
+            raise self._clients.careful.failure(error) from error
+        except KafkaException as error:
+            code = error.args[0]
+            raise self._out(code.str()) if code.code() in OUT else self._clients.unavailable(code) from error
 
     def _out(self, why: str) -> Conflict:
         self._lost = True
@@ -271,11 +263,3 @@ def member(timeout: int) -> dict[str, object]:
         "heartbeat.interval.ms": max(100, timeout // 5),
         "max.poll.interval.ms": 3 * timeout,
     }
-
-
-def bounded(work: Callable[[], object], seconds: float) -> bool:
-    """Does something in a thread and waits for it; whether it came to an end."""
-    thread = threading.Thread(target=work, name="kafka", daemon=True)
-    thread.start()
-    thread.join(seconds)
-    return not thread.is_alive()

@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 
-from confluent_kafka import KafkaError, KafkaException, TopicCollection
+from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # documented there, but not listed among its exports
     ConfigResource,
     NewTopic,
@@ -46,13 +46,12 @@ def partitions_of(clients: Clients, topic: str) -> int:
     """How many partitions a topic has; 0 when there is no such topic."""
 
     def question() -> int:
-        [found] = clients.admin.describe_topics(TopicCollection([topic]), request_timeout=clients.seconds).values()
-        try:
-            return len(found.result(clients.late).partitions)
-        except KafkaException as error:
-            if error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
-                return 0
-            raise
+        found = clients.asker().list_topics(topic, timeout=clients.seconds).topics.get(topic)
+        if found is None or (found.error is not None and found.error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART):
+            return 0
+        if found.error is not None:
+            raise KafkaException(found.error)
+        return len(found.partitions)
 
     return clients.ask(question)
 
@@ -80,7 +79,7 @@ def create(clients: Clients, topic: str, partitions: int, settings: Mapping[str,
 
 def inspect(clients: Clients) -> Inspection:
     """Looks at the cluster and at the settings of the topic that keep events and let erased ones go."""
-    nodes = clients.ask(lambda: clients.admin.describe_cluster(request_timeout=clients.seconds).result(clients.late).nodes)
+    nodes = clients.ask(lambda: clients.asker().list_topics(timeout=clients.seconds).brokers)
     return Inspection(f"Kafka, {len(nodes)} broker{'s' * (len(nodes) != 1)}", None, problems(settings_of(clients)))
 
 

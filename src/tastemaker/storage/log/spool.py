@@ -56,6 +56,7 @@ class Spooled:
         self._open: set[Future[list[Position]]] = set()
         self._closed = False
         self._drainer = Drainer(self._remote, self._spool)
+        telemetry.SPOOL.set_function(self._spool.count)
         self._remote.tried.wait((patience.connect_ms + patience.timeout_ms) / 1000)
         if isinstance(self._remote.failure, ConfigError):  # it will not get better by waiting
             self.close()
@@ -201,6 +202,7 @@ class Spooled:
             if self._closed:
                 return
             self._closed = True
+        telemetry.SPOOL.set_function(float)  # none that we know of
         self._drainer.stop()
         self._remote.close()
         wait(list(self._open))

@@ -99,7 +99,6 @@ class Drainer:
                     self._hand_over()
                     self._size = min(2 * self._size, MANY)
                 waits = got
-        telemetry.SPOOL.set(self._spool.count())
         return waits
 
     def _hand_over(self) -> None:
