@@ -38,7 +38,8 @@ AWAY = frozenset(
         KafkaError.SASL_AUTHENTICATION_FAILED, KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError._ALL_BROKERS_DOWN,
         KafkaError._AUTHENTICATION, KafkaError._DESTROY, KafkaError._FATAL, KafkaError._MSG_TIMED_OUT, KafkaError._NOENT,
         KafkaError._PURGE_INFLIGHT, KafkaError._PURGE_QUEUE, KafkaError._QUEUE_FULL, KafkaError._RESOLVE, KafkaError._RETRY,
-        KafkaError._SSL, KafkaError._TIMED_OUT, KafkaError._TIMED_OUT_QUEUE, KafkaError._TRANSPORT, KafkaError._UNKNOWN_PARTITION, KafkaError._WAIT_COORD,
+        KafkaError._SSL, KafkaError._TIMED_OUT, KafkaError._TIMED_OUT_QUEUE, KafkaError._TRANSPORT, KafkaError._UNKNOWN_PARTITION,
+        KafkaError._WAIT_COORD,
     )
 )  # fmt: skip
 TOO_LARGE = frozenset((KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE, KafkaError.INVALID_MSG_SIZE))
