@@ -194,3 +194,20 @@ def test_a_new_online_store_in_place_of_a_lost_one_is_filled_from_the_log(storag
         second.drain()
         second.stop()
         assert dict(anew.kv.scan("state:")) == before
+
+
+def test_a_clock_that_jumps_delays_nothing_and_repeats_nothing(published: tuple[Storage, Config]) -> None:
+    storage, config = published
+    jump = 0.0
+    worker = Worker(storage, config, clock=lambda: time.time() + jump)
+    worker.start()
+    try:
+        for number, seconds in enumerate((0.0, -86_400.0, 86_400.0, 365 * 86_400.0, 0.0)):
+            jump = seconds
+            storage.log.append([click("u1", f"i{number}", number)]).result()
+            assert eventually(lambda number=number: history(storage, "u1")[-1:] == (f"i{number}",))  # type: ignore[misc]  # bound now
+            assert eventually(lambda: storage.log.committed(consumer_of(storage.kv)) == storage.log.ends()), seconds
+    finally:
+        worker.stop()
+    assert worker.failure is None
+    assert history(storage, "u1")[-5:] == tuple(f"i{number}" for number in range(5))

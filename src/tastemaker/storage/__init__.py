@@ -19,6 +19,7 @@ from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from tastemaker import telemetry
 from tastemaker.config import Config, hide
 from tastemaker.errors import MissingExtra, UnknownScheme, did_you_mean
 from tastemaker.storage import kv, log
@@ -49,12 +50,24 @@ class Storage:
     def log(self) -> EventLog:
         url, partitions, patience = self.config.url("log"), self.config.log.partitions, self.config.patience
         opener: log.Opener = resolve(url, log.SCHEMES, "connect.log")
+
+        def opened() -> EventLog:
+            made = opener(url, partitions, patience)
+            if isinstance(made, log.Open):
+                made.unreadable = self._set_aside
+            return made
+
         if url.startswith("sqlite:") or not patience.spool_mb:
-            return opener(url, partitions, patience)
+            return opened()
         from tastemaker.storage.log.spool import Spooled
 
         name = str(hide(url.partition("?")[0]))
-        return Spooled(lambda: opener(url, partitions, patience), name, partitions, self.config.home / "spool", patience)
+        return Spooled(opened, name, partitions, self.config.home / "spool", patience)
+
+    def _set_aside(self, partition: int, offset: int, body: bytes, why: str) -> None:
+        """What stands in the log and is no event goes to the dead letters; several readers may find it."""
+        telemetry.log.error("dead_letter", partition=partition, offset=offset, error=why)
+        self.tables.dead_letters.put_unreadable("log", partition, offset, body, why)
 
     @cached_property
     def kv(self) -> KeyValue:

@@ -10,11 +10,11 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from tastemaker.config import Patience
 from tastemaker.domain import AnyEvent, Record
-from tastemaker.errors import ConfigError, InputError
+from tastemaker.errors import ConfigError, InputError, StorageError
 
 Position = tuple[int, int]
 """(partition, offset) of a record."""
@@ -117,6 +117,26 @@ class EventLog(Protocol):
 
 Leaving = Callable[[Sequence[int]], None]
 """Called with partitions that are about to move to another member."""
+
+Unreadable = Callable[[int, int, bytes, str], None]
+"""Called with partition, offset and bytes of the log that are no event, and why. When it returns, they are passed by."""
+
+
+@runtime_checkable
+class Open(Protocol):
+    """A log that others may write into: not all that stands there needs to be an event."""
+
+    unreadable: Unreadable
+
+
+def refuse(place: str) -> Unreadable:
+    """What to do with a record that is no event, unless somebody knows better: go no further."""
+
+    def stop(partition: int, offset: int, _body: bytes, why: str) -> None:
+        raise StorageError(f"{place}, partition {partition}, offset {offset}: not an event ({why}): see who else writes there")
+
+    return stop
+
 
 SCHEMES = {
     "sqlite": "tastemaker.storage.log.sqlite:open_log",

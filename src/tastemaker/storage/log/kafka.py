@@ -19,7 +19,7 @@ from tastemaker.config import Patience
 from tastemaker.domain import AnyEvent, Record
 from tastemaker.errors import InputError
 from tastemaker.storage.inspection import Inspection
-from tastemaker.storage.log import Leaving, Packed, Position, check_partition, kafka_topic
+from tastemaker.storage.log import Leaving, Packed, Position, Unreadable, check_partition, kafka_topic
 from tastemaker.storage.log.batches import pack
 from tastemaker.storage.log.kafka_client import EARLIEST, Clients
 from tastemaker.storage.log.kafka_erasure import Erasures
@@ -51,6 +51,14 @@ class KafkaLog:
         self._readers = Readers(clients)
         self._erasures = Erasures(clients)
         self._subscriptions: weakref.WeakSet[KafkaSubscription] = weakref.WeakSet()
+
+    @property
+    def unreadable(self) -> Unreadable:
+        return self._clients.unreadable
+
+    @unreadable.setter
+    def unreadable(self, call: Unreadable) -> None:
+        self._clients.unreadable = call
 
     def append(self, events: Sequence[AnyEvent], *, checked: bool = False) -> Future[list[Position]]:
         """See ``EventLog``. A future that failed with ``Unavailable`` may stand for events that the log has all the same."""

@@ -22,6 +22,7 @@ from confluent_kafka.admin import AdminClient
 
 from tastemaker.config import Patience
 from tastemaker.errors import ConfigError, InputError, StorageError
+from tastemaker.storage.log import Unreadable, refuse
 from tastemaker.storage.log.kafka_url import Place
 from tastemaker.storage.resilience import Careful
 
@@ -56,6 +57,7 @@ class Clients:
         self.place, self.patience, self.partitions = place, patience, partitions
         self.seconds = patience.timeout_ms / 1000
         self.careful = Careful(place.name, patience, (Away,), REMEDY)
+        self.unreadable: Unreadable = refuse(place.name)
         self._said: tuple[float, str] = (0.0, "")
         self._askers: dict[str, Consumer] = {}
         self._lock = threading.Lock()

@@ -20,11 +20,15 @@ from tastemaker.storage.log.kafka_reader import Readers
 AT_ONCE = 10_000
 
 
+def pass_by(*_: object) -> None:
+    """What cannot be read under a user's key is the user's all the same."""
+
+
 class Traces:
     """A user's messages in the part of the log that was looked at: how many could be seen, and keys without a tombstone."""
 
-    def __init__(self, place: str, user: str, hidden: int) -> None:
-        self._place, self._user, self._owner, self._hidden = place, user, user.encode(), hidden
+    def __init__(self, user: str, hidden: int) -> None:
+        self._user, self._owner, self._hidden = user, user.encode(), hidden
         self.count = 0
         self.keys: dict[bytes, None] = {}
 
@@ -35,7 +39,7 @@ class Traces:
                 continue
             if value is None:
                 self.keys.pop(key, None)
-            elif belongs(event_of(self._place, message, value), self._user):
+            elif (event := event_of(message, value, pass_by)) is None or belongs(event, self._user):
                 self.keys[key] = None
                 self.count += (message.offset() or 0) >= self._hidden
 
@@ -45,7 +49,7 @@ def forget(clients: Clients, readers: Readers, sender: Sender, erasures: Erasure
     erasures.follow_to(clients.offsets(LATEST, erasures.topic, [0])[0])
     partition = partition_of(user, clients.partitions)
     [end] = clients.ends([partition])
-    traces = Traces(clients.place.name, user, erasures.end_of(user))
+    traces = Traces(user, erasures.end_of(user))
     with readers.at(partition, 0) as reader:
         while reader.place[1] < end:
             traces.look([message for message in reader.some(AT_ONCE) if (message.offset() or 0) < end])

@@ -13,8 +13,7 @@ import msgspec
 from confluent_kafka import Consumer, Message
 
 from tastemaker.domain import AnyEvent, Record, decode_event
-from tastemaker.errors import StorageError
-from tastemaker.storage.log import Packed, partition_of
+from tastemaker.storage.log import Packed, Unreadable, partition_of
 from tastemaker.storage.log.kafka_producer import Outgoing
 
 RANDOM = 12  # bytes behind the zero byte of a message's key
@@ -52,15 +51,18 @@ def gather(consumer: Consumer, limit: int, seconds: float) -> list[Message]:
     return [first, *consumer.consume(min(limit, MOST) - 1, 0)] if limit > 1 else [first]
 
 
-def event_of(place: str, message: Message, value: bytes) -> AnyEvent:
-    """The event of a message. Raises ``StorageError`` where something else stands in the topic."""
+def event_of(message: Message, value: bytes, unreadable: Unreadable) -> AnyEvent | None:
+    """The event of a message; None where something else stands in the topic and ``unreadable`` has taken it."""
     try:
         event: AnyEvent = decode_event(value)
     except msgspec.MsgspecError as error:
-        where = f"{place}, partition {message.partition()}, offset {message.offset()}"
-        raise StorageError(f"{where}: not an event ({error}): see who else writes into this topic") from error
+        unreadable(message.partition() or 0, message.offset() or 0, value, str(error))
+        return None
     return event
 
 
-def record_of(place: str, message: Message, value: bytes) -> Record:
-    return Record(message.partition() or 0, message.offset() or 0, event_of(place, message, value))
+def record_of(message: Message, unreadable: Unreadable) -> Record | None:
+    """The record of a message; None for one that was taken away, or is no event."""
+    value = message.value()
+    event = event_of(message, value, unreadable) if value is not None else None
+    return Record(message.partition() or 0, message.offset() or 0, event) if event is not None else None

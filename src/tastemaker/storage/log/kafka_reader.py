@@ -26,8 +26,8 @@ PATIENT = 5  # times the patience of an answer: a consumer that was moved has to
 
 def records_of(clients: Clients, messages: Sequence[Message], erasures: Erasures) -> list[Record]:
     """The events of messages, without what was taken away or erased."""
-    name = clients.place.name
-    found = [record_of(name, message, value) for message in messages if (value := message.value()) is not None]
+    unreadable = clients.unreadable
+    found = [record for message in messages if (record := record_of(message, unreadable)) is not None]
     return [record for record in found if not erasures.hide(record)] if erasures else found
 
 
