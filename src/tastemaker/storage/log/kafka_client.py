@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, TypeVar
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from tastemaker.config import Patience
@@ -28,7 +28,7 @@ from tastemaker.storage.resilience import Careful
 
 T = TypeVar("T")
 REMEDY = "see that its brokers run and let us in (connect.log)"
-EARLIEST, LATEST = 0, 1  # which of a partition's two ends
+EARLIEST, LATEST = OFFSET_BEGINNING, OFFSET_END  # which of a partition's two ends
 FRESH = 10.0  # seconds for which what the library said of its connections explains an error
 AWAY = frozenset(
     (
@@ -162,15 +162,18 @@ class Clients:
     def offsets(self, end: int, topic: str = "", partitions: Sequence[int] | None = None) -> list[int]:
         """Offsets of partitions, all of them unless named: of the beginnings (``EARLIEST``) or the ends (``LATEST``)."""
         name = topic or self.place.topic
-        asked = [TopicPartition(name, partition) for partition in (range(self.partitions) if partitions is None else partitions)]
-        if not asked:
+        wanted = range(self.partitions) if partitions is None else partitions
+        if not wanted:
             return []
 
         def question() -> list[int]:
-            pairs = [self.asker().get_watermark_offsets(each, timeout=self.seconds) for each in asked]
-            if None in pairs:  # so it says that the broker did not answer
+            """One request for each broker: "the offset at the time" takes the two ends for times, as the protocol does."""
+            asked = [TopicPartition(name, partition, end) for partition in wanted]
+            found = self.asker().offsets_for_times(asked, timeout=self.seconds)
+            raise_first(found)
+            if any(each.offset < 0 for each in found):  # so it may say that a broker did not answer
                 raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
-            return [pair[end] for pair in pairs]
+            return [each.offset for each in found]
 
         return self.ask(question)
 
@@ -206,7 +209,15 @@ class Clients:
             if offset > known[partition]
         ]
         if further:
-            self.ask(lambda: self.commit_with(self.asker(group), further, 3 * self.seconds))
+            self.ask(lambda: self._commit(group, further))
+
+    def _commit(self, group: str, offsets: list[TopicPartition]) -> None:
+        try:
+            self.commit_with(self.asker(group), offsets, 3 * self.seconds)
+        except Away:
+            with self._lock:
+                self._askers.pop(group, None)  # it answers nobody until its commit is over
+            raise
 
     def commit_with(self, consumer: Consumer, offsets: list[TopicPartition], seconds: float | None) -> None:
         """Commits, in a thread if it may take so many seconds only. Raises ``Away`` when they are over."""
