@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 
 import world
 from api import Api, api
@@ -16,6 +17,13 @@ from tastemaker.config import Config, Connect, Serving
 from tastemaker.storage import Storage, connect
 
 CHECKOUT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(autouse=True)
+def unconfigured_logging() -> Iterator[None]:
+    """A command that ran in this process has set up logging for the screen of its own test."""
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture

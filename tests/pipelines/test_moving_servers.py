@@ -130,7 +130,7 @@ def test_a_target_that_goes_away_during_the_move_loses_nothing(
 ) -> None:
     source, config = published
     monkeypatch.setattr(events, "BATCH", 200)
-    patience = Patience(connect_ms=300, timeout_ms=1000, tries=2)
+    patience = Patience(connect_ms=300, timeout_ms=1000, tries=2, spool_mb=0)
     with servers.PostgreSQL() as server:
         place = Connect(home=str(tmp_path / "target"), log=f"{server.url}/postgres", tables=f"{server.url}/postgres")
         there = replace(config, connect=place, log=Log(partitions=3), patience=patience)

@@ -31,7 +31,7 @@ from tastemaker.storage.log.kafka_url import parse
 from tastemaker.streaming.worker import Worker
 
 PARTITIONS = 3
-QUICK = Patience(timeout_ms=300, connect_ms=300, tries=1, pause_ms=100)
+QUICK = Patience(timeout_ms=600, connect_ms=600, tries=1, pause_ms=100)
 
 
 def click(number: int, user: str = "") -> Interaction:
@@ -338,18 +338,20 @@ def test_a_broker_that_stops_answering_holds_nobody_up() -> None:
             member.poll(10, 0)
         member.close()
         log.close()
-        assert time.monotonic() - began < 12
+        assert time.monotonic() - began < 25
         with pytest.raises(Unavailable):
             open_log(f"kafka://{broker.url}/t", PARTITIONS, QUICK)
 
 
-def test_an_event_that_is_too_large_fails_alone(log: KafkaLog) -> None:
+def test_an_event_that_is_too_large_fails_alone() -> None:
+    log = open_log(servers.kafka(), PARTITIONS, Patience(timeout_ms=5000))
     huge = Interaction(id="h", time=1, user="u", item="i", kind="k", context={"x": "y" * 2_000_000})
     futures = [log.append([click(1)]), log.append([click(2), huge]), log.append([click(3)])]
     with pytest.raises(InputError, match=r"message\.max\.bytes"):
         futures[1].result(10)
     assert futures[0].result(10)
     assert futures[2].result(10)
+    log.close()
 
 
 def test_what_is_no_event_is_an_error_that_says_where_it_stands(log: KafkaLog) -> None:

@@ -10,6 +10,8 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from tastemaker.config import PREFIX, TO, Config, hide, load
 from tastemaker.errors import ConfigError
 
@@ -28,8 +30,9 @@ def target_environ(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def load_target(file: str) -> Config:
-    """The configuration of a file."""
-    return load(file, target_environ(os.environ))[0]
+    """The configuration of a file, without a spool: what is moved has to arrive, not to wait on this machine."""
+    config = load(file, target_environ(os.environ))[0]
+    return replace(config, patience=replace(config.patience, spool_mb=0.0))
 
 
 def urls(config: Config) -> dict[str, str]:

@@ -5,7 +5,7 @@ becomes ``Unavailable``, another one ``StorageError``; both name the place witho
 library said of its connections last, which is the cause more often than the error itself.
 
 Offsets are asked for through consumers that read nothing. The administrative client would do, but in librdkafka a question
-of that kind whose answer comes after its time limit ends the whole process (its issue 4605); so it is used only to make
+of that kind whose answer comes after its time limit ends the whole process; so it is used only to make
 topics and to look at them, when a broker has just answered.
 """
 
