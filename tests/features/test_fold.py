@@ -6,11 +6,13 @@ import time
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tastemaker.config import Reward, Rewards
 from tastemaker.domain import Decision, Erase, Interaction, Record, UserChange, UserState, View
 from tastemaker.errors import InputError
-from tastemaker.features.counters import ItemCounters
+from tastemaker.features.counters import ItemCounters, best
 from tastemaker.features.fold import PENDING, REMEMBERED, advance, advance_all, values
 
 REWARDS = Rewards(kinds={"rating": Reward(at_least=4.0)}, history=3)
@@ -123,24 +125,24 @@ def test_a_stream_costs_microseconds_an_event() -> None:
     assert (time.process_time() - began) / len(records) < 40e-6, "measured: 6 us on an idle core"
 
 
-def test_item_counters_of_partitions_merge_to_the_counters_of_all() -> None:
-    events = [("a", 0, 2.0), ("b", 50, 1.0), ("a", 100, 1.0), ("c", 20, -1.0), ("b", 10, 0.5)]
-    whole, parts = ItemCounters(100), [ItemCounters(100), ItemCounters(100)]
+@given(
+    events=st.lists(st.tuples(st.sampled_from("abcd"), st.integers(0, 200), st.floats(-2, 5)), max_size=30),
+    parts=st.integers(1, 4),
+)
+def test_the_best_of_partitions_are_the_best_of_all(events: list[tuple[str, int, float]], parts: int) -> None:
+    counters = [ItemCounters(100) for _ in range(parts)]
+    expected: dict[str, float] = {}
     for number, (item, at, weight) in enumerate(events):
-        whole.add(item, at, weight)
-        parts[number % 2].add(item, at, weight)
-    merged = parts[1].merge(parts[0])
-    assert [item for item, _ in merged.top(9, 200)] == ["a", "b"], "an item that is disliked does not trend"
-    assert [score for _, score in merged.top(9, 200)] == pytest.approx([score for _, score in whole.top(9, 200)])
-    assert merged.top(1, 200) == merged.top(9, 200)[:1]
+        counters[number % parts].add(item, at, weight)
+        expected[item] = expected.get(item, 0.0) + weight * 0.5 ** ((200 - at) / 100)
+    found = best(counters, 9, 200)
+    wanted = {item: score for item, score in expected.items() if score > 1e-9}
+    assert {item: score for item, score in found if score > 1e-9} == pytest.approx(wanted)
+    assert [score for _, score in found] == sorted((score for _, score in found), reverse=True)
+    assert best(counters, 1, 200) == found[:1], "an item that is disliked does not trend"
 
 
 def test_item_counters_survive_the_store_with_their_offset() -> None:
     counters = ItemCounters(100, offset=41)
     counters.add("a", 5, 1.0)
     assert ItemCounters.from_bytes(counters.to_bytes()) == counters
-
-
-def test_counters_of_another_half_life_are_refused() -> None:
-    with pytest.raises(ValueError, match="100 and 200"):
-        ItemCounters(100).merge(ItemCounters(200))

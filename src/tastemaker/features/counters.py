@@ -1,12 +1,13 @@
 """Counters of all items, for what is trending and what is popular.
 
 An item is touched by users of every partition of the log, so each partition's owner keeps counters of its own and they
-are merged on a timer: no lock, and any order of merging gives the same sums. A counter is a ``Decayed`` accumulator.
+are added up on a timer: no lock, and any order of adding gives the same sums. A counter is a ``Decayed`` accumulator.
 """
 
 from __future__ import annotations
 
 import heapq
+from collections.abc import Iterable
 
 import msgspec
 from msgspec import Struct
@@ -22,7 +23,7 @@ class ItemCounters(Struct):
     >>> counters = ItemCounters(half_life=1_000)
     >>> counters.add("a", 0, 4.0)
     >>> counters.add("b", 1_000, 3.0)
-    >>> counters.top(2, now=2_000)
+    >>> best([counters], 2, now=2_000)
     [('b', 1.5), ('a', 1.0)]
     """
 
@@ -34,24 +35,30 @@ class ItemCounters(Struct):
         kind = Decayed(self.half_life)
         self.accs[item] = kind.add(self.accs.get(item) or kind.zero(), time, 0, weight, item)
 
-    def merge(self, other: ItemCounters) -> ItemCounters:
-        """The counters of both, as new counters; the offset, which means nothing across partitions, is -1."""
-        if other.half_life != self.half_life:
-            raise ValueError(f"counters with half-lives of {self.half_life} and {other.half_life} ms cannot be merged")
-        kind, accs = Decayed(self.half_life), dict(self.accs)
-        for item, acc in other.accs.items():
-            accs[item] = kind.merge(accs[item], acc) if item in accs else acc
-        return ItemCounters(self.half_life, -1, accs)
-
-    def top(self, n: int, now: int) -> list[tuple[str, float]]:
-        """The ``n`` items of most weight, best first; ties by the item's id. Items without positive weight are left out."""
-        kind = Decayed(self.half_life)
-        scored = ((-kind.value(acc, now), item) for item, acc in self.accs.items())
-        return [(item, -score) for score, item in heapq.nsmallest(n, scored) if score < 0]
-
     def to_bytes(self) -> bytes:
         return msgspec.msgpack.encode((self.half_life, self.offset, self.accs))
 
     @classmethod
     def from_bytes(cls, data: bytes) -> ItemCounters:
         return cls(*msgspec.msgpack.decode(data, type=Packed))
+
+
+def best(parts: Iterable[ItemCounters], n: int, now: int) -> list[tuple[str, float]]:
+    """The ``n`` items of most weight over several partitions, best first; ties by the item's id.
+
+    Scores as of ``now`` can simply be added. Items without positive weight are left out.
+
+    >>> one, other = ItemCounters(1_000), ItemCounters(1_000)
+    >>> one.add("a", 0, 4.0)
+    >>> other.add("a", 1_000, 1.0)
+    >>> other.add("b", 2_000, 0.5)
+    >>> best([one, other], 2, now=2_000)
+    [('a', 1.5), ('b', 0.5)]
+    """
+    scores: dict[str, float] = {}
+    for part in parts:
+        half_life = part.half_life
+        for item, (total, at) in part.accs.items():
+            scores[item] = scores.get(item, 0.0) + total * 0.5 ** (max(now - at, 0) / half_life)
+    ranked = heapq.nsmallest(n, ((-score, item) for item, score in scores.items() if score > 0))
+    return [(item, -score) for score, item in ranked]

@@ -8,13 +8,12 @@ partition 0, who reads what the others have written.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import reduce
 
 import msgspec
 
 from tastemaker.config import Rewards
 from tastemaker.domain import Interaction, Record
-from tastemaker.features.counters import ItemCounters
+from tastemaker.features.counters import ItemCounters, best
 from tastemaker.features.rewards import reward
 from tastemaker.storage import keys
 from tastemaker.storage.kv import KeyValue
@@ -83,5 +82,5 @@ class Counters:
 
     def _merge(self, kv: KeyValue, now: int) -> Best:
         others = self._read(kv, [number for number in range(self.partitions) if number not in self.parts])
-        whole = reduce(ItemCounters.merge, [part for _, part in sorted((self.parts | others).items())])
-        return tuple((item, round(score, 6)) for item, score in whole.top(TOP, now) if score >= LEAST)
+        parts = [part for _, part in sorted((self.parts | others).items())]
+        return tuple((item, round(score, 6)) for item, score in best(parts, TOP, now) if score >= LEAST)
