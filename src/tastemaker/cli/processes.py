@@ -10,12 +10,16 @@ import signal
 import socket
 import sys
 import threading
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import click
 
 from tastemaker.cli.session import console, opened
 from tastemaker.config import Config
+
+if TYPE_CHECKING:
+    from tastemaker.storage import Storage
 
 METRICS = click.option(
     "--metrics-port", type=click.IntRange(0, 65535), help="Answer /health and /metrics on this port; 0 takes any free one."
@@ -54,7 +58,7 @@ def serve(context: click.Context, workers: int, metrics_port: int | None, door: 
             keep(context, own, workers, metrics_port)
 
 
-def run(storage: Any, config: Config, door: socket.socket, metrics_port: int | None) -> None:
+def run(storage: Storage, config: Config, door: socket.socket, metrics_port: int | None) -> None:
     """The server in this process, until it is told to end."""
     from tastemaker.monitoring.endpoint import endpoint
     from tastemaker.serving.app import create_app
@@ -118,7 +122,7 @@ def archive(context: click.Context, every: float, once: bool, metrics_port: int 
             archiver.run(every, ended)
 
 
-def on_end(end: Any) -> None:
+def on_end(end: Callable[[], None]) -> None:
     """Calls ``end`` when the process is asked to end; asked twice, it ends at once."""
 
     def asked(number: int, _frame: object) -> None:
