@@ -104,6 +104,23 @@ def test_a_dead_letter_is_listed_kept_until_it_can_be_applied_and_then_gone(
     assert sorted(history("u")) == ["i1", "i2", "i3"]
 
 
+def test_a_model_that_fails_costs_slates_and_no_event(published: tuple[Storage, Config], monkeypatch: pytest.MonkeyPatch) -> None:
+    storage, config = published
+
+    def broken(*_: Any, **__: Any) -> None:
+        raise ZeroDivisionError("a broken model")
+
+    monkeypatch.setattr("tastemaker.streaming.update.compose", broken)
+    storage.log.append([click(1, "u1"), click(2, "u2")]).result()
+    worker = Worker(storage, config)
+    assert worker.drain() == 2
+    worker.stop()
+    assert worker.failure is None
+    assert storage.tables.dead_letters.count() == 0
+    for user, item in (("u1", "i1"), ("u2", "i2")):
+        assert states.unpack(storage.kv.get([keys.state(user)])[0] or b"").history.items[-1] == item
+
+
 def test_erasing_a_user_takes_the_dead_letters_too(storage: Storage) -> None:
     record = Record(0, 5, click(1, "leaver"))
     storage.tables.dead_letters.put("g", record, ValueError("x"))

@@ -118,16 +118,28 @@ class Worker:
         lag, shelf = self.waiting or 0, self.shelf()
         calm = lag <= self.config.streaming.refresh_lag
 
-        def some(part: Sequence[Record]) -> Applied:
+        def work(part: Sequence[Record], refresh: bool) -> Applied:
             return update(
                 part,
                 self.storage.kv,
                 self.config,
                 shelf,
                 self.bundle.version,
-                refresh=calm,
+                refresh=refresh,
                 guard=lambda: self.ours(subscription),
             )
+
+        def some(part: Sequence[Record]) -> Applied:
+            """A model that fails costs slates, which requests then compose for themselves; only a state that fails is poison."""
+            try:
+                return work(part, calm)
+            except (StorageError, Conflict):
+                raise
+            except Exception as error:
+                if not calm:
+                    raise
+                telemetry.log.error("slates_failed", error=repr(error), exc_info=True)
+                return work(part, False)
 
         done = apart(records, some, lambda record, error: self.storage.tables.dead_letters.put(self.group, record, error))
         self.counters.add(records, self.config.rewards)
