@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+INTERRUPTED = (130, -signal.SIGINT)  # a shell shows 130 for both: ended after the interrupt, or by it
+
 
 @dataclass(frozen=True)
 class Done:
@@ -123,9 +125,9 @@ def working(command: list[str], there: dict[str, str], folder: Path) -> Iterator
                     child.kill()
 
 
-def wait_for(condition: Callable[[], bool], patience: float = 60.0) -> None:
-    """Waits until a function says yes."""
+def wait_for(condition: Callable[[], bool], patience: float = 60.0, why: Callable[[], str] = lambda: "waited in vain") -> None:
+    """Waits until a function says yes; what is ``why`` is said when it does not."""
     end = time.monotonic() + patience
     while not condition():
-        assert time.monotonic() < end, "waited in vain"
+        assert time.monotonic() < end, why()
         time.sleep(0.02)

@@ -86,7 +86,7 @@ class Platform:
         """Every acknowledged event is applied to its user's state exactly once."""
         self.rest()
         with connect(self.config) as storage:
-            wait_for(lambda: self.applied_all(storage), patience)
+            wait_for(lambda: self.applied_all(storage), patience, lambda: self.missing(storage))
             time.sleep(0.5)  # what would be applied twice would be by now
             found = histories(storage)
         promised = {item: user for sender in self.senders for user, item in sender.acknowledged}
@@ -100,6 +100,14 @@ class Platform:
             return False
         found = histories(storage)
         return all(found[user][item] for sender in self.senders for user, item in sender.acknowledged)
+
+    def missing(self, storage: Storage) -> str:
+        """What was not applied, and what the consumers said of it."""
+        ends, done = storage.log.ends(), storage.log.committed(consumer_of(storage.kv))
+        found = histories(storage)
+        lost = [item for sender in self.senders for user, item in sender.acknowledged if not found[user][item]]
+        said = "\n".join(f"{each.process.poll()}: {each.errors.read_text()[-2000:]}" for each in self.streams)
+        return f"the log ends at {ends}, done are {done}; not applied: {lost[:20]}\n{said}"
 
 
 def histories(storage: Storage) -> dict[str, Counter[str]]:
