@@ -44,15 +44,7 @@ def among(*choices: Any) -> dict[str, Any]:
 
 
 def space_of(params: type[msgspec.Struct]) -> Mapping[str, Range]:
-    """The ranges of a struct of hyper-parameters, by field.
-
-    >>> from typing import Annotated
-    >>> class Params(msgspec.Struct):
-    ...     shrink: Annotated[float, msgspec.Meta(ge=0, extra=between(1.0, 100.0, log=True))] | None = None
-    ...     quiet: bool = False
-    >>> space_of(Params)
-    {'shrink': Between(low=1.0, high=100.0, log=True, whole=False)}
-    """
+    """The ranges of a struct of hyper-parameters, by field."""
     hints = typing.get_type_hints(params, include_extras=True)
     found = {name: range_in(hints[name]) for name in params.__struct_fields__}
     return {name: each for name, each in found.items() if each is not None}
