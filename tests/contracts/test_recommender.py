@@ -108,6 +108,19 @@ def test_excluded_and_forbidden_items_are_never_given(model: Recommender) -> Non
     assert not ((found.items >= 0) & (found.items < 30)).any()
 
 
+def test_dense_scores_are_those_of_the_lists(model: Recommender) -> None:
+    histories = DATA.histories.take(np.arange(40))
+    scores = model.scores(histories)
+    assert scores.shape == (40, ITEMS + 1)
+    assert scores.dtype == np.float32
+    found = model.recommend(histories, 10)
+    for row in range(40):
+        used = found.items[row] >= 0
+        np.testing.assert_allclose(scores[row, found.items[row, used]], found.scores[row, used], rtol=1e-4, atol=1e-6)
+    if model.kind not in IGNORES_HISTORY:
+        assert not model.scores(Histories.empty(2)).any()
+
+
 def test_the_same_seed_gives_the_same_model_bit_for_bit(model: Recommender) -> None:
     assert_same(model.recommend(DATA.histories, 20), trained(model.kind).recommend(DATA.histories, 20))
 

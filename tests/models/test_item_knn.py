@@ -8,6 +8,7 @@ import pytest
 
 from tastemaker.models.interactions import Histories, Interactions, Vocabulary
 from tastemaker.models.item_knn import ItemKnn, ItemKnnParams
+from tastemaker.models.tables import Neighbours
 
 USERS, ITEMS = 70, 40
 
@@ -23,6 +24,12 @@ def interactions() -> Interactions:
 
 
 DATA = interactions()
+
+
+def table(model: ItemKnn) -> Neighbours:
+    found = model.tables[0]
+    assert isinstance(found, Neighbours)
+    return found
 
 
 def dense(item_power: float, target_power: float, user_power: float) -> npt.NDArray[np.float64]:
@@ -45,7 +52,7 @@ def test_similarities_are_those_of_dense_matrices(powers: tuple[float, float, fl
     model = ItemKnn(ItemKnnParams(ITEMS, *powers)).fit(DATA)
     expected = dense(*powers)
     found = np.zeros((ITEMS, ITEMS))
-    found[np.repeat(np.arange(ITEMS), model.neighbours.lengths), model.neighbours.items] = model.similarities
+    found[np.repeat(np.arange(ITEMS), table(model).targets.lengths), table(model).targets.items] = table(model).values
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-9)
 
 
@@ -53,9 +60,9 @@ def test_each_item_keeps_its_best_neighbours_best_first() -> None:
     expected = dense(0.7, 0.3, 0.7)
     model = ItemKnn(ItemKnnParams(neighbours=5)).fit(DATA)
     for item in range(ITEMS):
-        start, stop = model.neighbours.indptr[item], model.neighbours.indptr[item + 1]
+        start, stop = table(model).targets.indptr[item], table(model).targets.indptr[item + 1]
         best = np.sort(expected[item])[::-1][:5]
-        np.testing.assert_allclose(model.similarities[start:stop], best[best > 0], rtol=1e-5)
+        np.testing.assert_allclose(table(model).values[start:stop], best[best > 0], rtol=1e-5)
 
 
 def test_scores_are_sums_over_the_history_and_items_without_evidence_are_left_out() -> None:

@@ -67,6 +67,12 @@ class Recommender(Protocol):
         item may not be given to anybody. A row about which the model knows nothing (no history, for most) gets no items.
         """
 
+    def scores(self, histories: Histories) -> Floats:
+        """Dense scores of all items, (rows, items), for a few rows at a time; what ``recommend`` takes the best of.
+
+        Zeros for a row about which the model knows nothing. ``blend`` sums them.
+        """
+
     def similar(self, items: Ints, k: int) -> Recommendations:
         """The ``k`` most similar items of each item, itself left out."""
 

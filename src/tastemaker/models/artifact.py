@@ -67,8 +67,12 @@ def save_artifact(
     items: Vocabulary,
     arrays: Mapping[str, Array],
     losses: tuple[float, ...] = (),
+    parts: Mapping[str, Recommender] | None = None,
 ) -> None:
-    """Writes a model into ``folder``, which must be new or empty. Raises ``StorageError``."""
+    """Writes a model into ``folder``, which must be new or empty. Raises ``StorageError``.
+
+    ``parts``: models that it is made of; each gets a folder of its own within, and ``load_model`` reads it.
+    """
     folder = Path(folder)
     if folder.exists() and any(folder.iterdir()):
         raise StorageError(f"{folder}: not empty; save a model into a folder of its own")
@@ -91,6 +95,8 @@ def save_artifact(
             with (draft / MODEL).open("wb") as file:
                 file.write(msgspec.json.format(msgspec.json.encode(described)) + b"\n")
                 sync(file)
+            for name, part in (parts or {}).items():
+                part.save(draft / name)
             draft.chmod(0o755)  # mkdtemp's folders are for their owner alone
             sync_folder(draft)
             draft.rename(folder)

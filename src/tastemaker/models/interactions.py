@@ -130,6 +130,8 @@ class Interactions:
     category_names: tuple[str, ...] = ()
     preferences: npt.NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 0), np.float32))
     """Stated preferences, (users, categories), NaN where nothing was stated; (0, 0) where there are none at all."""
+    texts: tuple[str, ...] = ()
+    """Title and description of each item; empty where the catalogue has no words at all."""
 
 
 def checked(histories: Histories, items: int) -> Histories:

@@ -11,7 +11,6 @@ that sum's terms. Each item keeps its ``neighbours`` best targets; an item that 
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, ClassVar, Self
 
 import msgspec
@@ -19,26 +18,12 @@ import numba
 import numpy as np
 from msgspec import Meta
 
-from tastemaker.models import Progress, Recommendations, silent
-from tastemaker.models.artifact import Array, load_artifact, params_of, save_artifact
-from tastemaker.models.interactions import (
-    Bools,
-    Floats,
-    Histories,
-    Interactions,
-    Ints,
-    Longs,
-    Rows,
-    Vocabulary,
-    checked,
-    row_sums,
-    single,
-    trainable,
-    transposed,
-)
-from tastemaker.models.topk import FEW, PARALLEL, push, require_rows, select, unheap
+from tastemaker.models import Progress, silent
+from tastemaker.models.interactions import Floats, Histories, Interactions, Ints, Longs, row_sums, trainable, transposed
+from tastemaker.models.linear import Linear
+from tastemaker.models.tables import Neighbours
+from tastemaker.models.topk import PARALLEL, push, unheap
 
-BLOCK = 128  # rows whose dense scores are held at once
 LANES = 64  # item i belongs to lane i mod 64, so that each thread gets popular and rare ones
 STRETCH = 8192  # items between two words on progress
 
@@ -56,117 +41,52 @@ class ItemKnnParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How much a user with many events is held back as a witness."""
 
 
-class ItemKnn:
-    """Neighbour lists: row = item of the history, entries = targets, best first."""
+class ItemKnn(Linear):
+    """One table: each item's nearest targets."""
 
     kind: ClassVar[str] = "item_knn"
     Params: ClassVar[type[msgspec.Struct]] = ItemKnnParams
 
-    def __init__(self, params: ItemKnnParams | None = None) -> None:
-        self.params = params or ItemKnnParams()
-        self.items = Vocabulary(())
-        self.losses: tuple[float, ...] = ()
-        self.neighbours = Rows(np.zeros(1, np.int64), np.zeros(0, np.int32))
-        self.similarities: Floats = np.zeros(0, np.float32)  # of the neighbours' entries
-
     def fit(self, data: Interactions, *, seed: int = 0, progress: Progress = silent) -> Self:  # noqa: ARG002 (the port's)
         params, rows, n_items = self.params, trainable(data), len(data.items)
         columns = transposed(rows, n_items)
-        user_damp = damping(row_sums(rows, rows.weights), params.user_power)
         degrees = row_sums(columns, columns.weights)
-        item_damp, target_damp = damping(degrees, params.item_power), damping(degrees, params.target_power)
-        width = min(params.neighbours, n_items)
-        found: list[tuple[Ints, Floats]] = []
-        for start in range(0, n_items, STRETCH):
-            stop = min(start + STRETCH, n_items)
-            targets = np.full((stop - start, width), -1, np.int32)
-            values = np.zeros((stop - start, width), np.float32)
-            with PARALLEL:
-                find_neighbours(
-                    start,
-                    *(columns.indptr, columns.items, columns.weights),
-                    *(rows.indptr, rows.items, rows.weights),
-                    *(user_damp, item_damp, target_damp),
-                    *(targets, values),
-                )
-            found.append((targets, values))
-            progress(stop, n_items, "items")
-        self.keep(np.concatenate([one for one, _ in found]), np.concatenate([one for _, one in found]))
+        damped = (
+            damping(row_sums(rows, rows.weights), params.user_power),
+            damping(degrees, params.item_power),
+            damping(degrees, params.target_power),
+        )
+        self.tables = (nearest(rows, columns, *damped, min(params.neighbours, n_items), progress),)
         self.items = data.items
         return self
 
-    def keep(self, targets: Ints, values: Floats) -> None:
-        """Takes lists padded with -1, (items, neighbours)."""
-        used = targets >= 0
-        indptr = np.zeros(len(targets) + 1, np.int64)
-        np.cumsum(used.sum(1), out=indptr[1:])
-        self.neighbours, self.similarities = Rows(indptr, targets[used]), values[used]
 
-    def recommend(
-        self, histories: Histories, k: int, *, exclude: Rows | None = None, allowed: Bools | None = None
-    ) -> Recommendations:
-        histories = checked(histories, len(self.items))
-        excluded = histories if exclude is None else exclude
-        require_rows(excluded, len(histories))
-        if len(histories) <= BLOCK:
-            return select(self.scores(histories), k, excluded, allowed, floor=0.0)
-        parts = []
-        for start in range(0, len(histories), BLOCK):
-            stop = min(start + BLOCK, len(histories))
-            scores = self.scores(histories.take(np.arange(start, stop)))
-            parts.append(select(scores, k, excluded.part(start, stop), allowed, floor=0.0))
-        return Recommendations(np.concatenate([part.items for part in parts]), np.concatenate([part.scores for part in parts]))
-
-    def scores(self, histories: Histories) -> Floats:
-        """Dense scores, (rows, items)."""
-        scores = np.zeros((len(histories), len(self.items)), np.float32)
-        neighbours = (self.neighbours.indptr, self.neighbours.items, self.similarities)
-        arguments = (histories.indptr, histories.items, histories.weights, *neighbours, scores)
-        if len(histories) <= FEW:
-            add_up(*arguments)
-        else:
-            with PARALLEL:
-                add_up_together(*arguments)
-        return scores
-
-    def similar(self, items: Ints, k: int) -> Recommendations:
-        """The first of each item's neighbours; there are none beyond ``params.neighbours``."""
-        found = Recommendations(np.full((len(items), k), -1, np.int32), np.full((len(items), k), -np.inf, np.float32))
-        for place, item in enumerate(items.tolist()):
-            start, stop = self.neighbours.indptr[item], self.neighbours.indptr[item + 1]
-            stop = min(stop, start + k)
-            found.items[place, : stop - start] = self.neighbours.items[start:stop]
-            found.scores[place, : stop - start] = self.similarities[start:stop]
-        return found
-
-    def explain(self, histories: Histories, item: int) -> Floats:
-        parts: Floats = self.contributions(histories, np.array([item], np.int32))[0]
-        return parts
-
-    def contributions(self, histories: Histories, items: Ints) -> Floats:
-        """The terms of the scores: similarity times reward."""
-        histories = checked(single(histories), len(self.items))
-        parts = np.zeros((len(items), len(histories.items)), np.float32)
-        neighbours = (self.neighbours.indptr, self.neighbours.items, self.similarities)
-        look_up(histories.items, histories.weights, *neighbours, items.astype(np.int32), parts)
-        return parts
-
-    def save(self, folder: Path) -> None:
-        arrays: dict[str, Array] = {
-            "indptr": self.neighbours.indptr,
-            "neighbours": self.neighbours.items,
-            "similarities": self.similarities,
-        }
-        save_artifact(folder, self.kind, self.params, self.items, arrays)
-
-    @classmethod
-    def load(cls, folder: Path) -> Self:
-        artifact = load_artifact(folder, cls.kind)
-        model = cls(params_of(artifact, ItemKnnParams, folder))
-        model.items = artifact.items
-        model.neighbours = Rows(artifact.arrays["indptr"], artifact.arrays["neighbours"])
-        model.similarities = artifact.arrays["similarities"]
-        return model
+def nearest(
+    rows: Histories,
+    columns: Histories,
+    user_damp: Floats,
+    item_damp: Floats,
+    target_damp: Floats,
+    width: int,
+    progress: Progress = silent,
+) -> Neighbours:
+    """The ``width`` targets of each item that two hops reach with most weight. ``columns``: the rows transposed."""
+    found: list[tuple[Ints, Floats]] = []
+    for start in range(0, len(columns), STRETCH):
+        stop = min(start + STRETCH, len(columns))
+        targets = np.full((stop - start, width), -1, np.int32)
+        values = np.zeros((stop - start, width), np.float32)
+        with PARALLEL:
+            find_neighbours(
+                start,
+                *(columns.indptr, columns.items, columns.weights),
+                *(rows.indptr, rows.items, rows.weights),
+                *(user_damp, item_damp, target_damp),
+                *(targets, values),
+            )
+        found.append((targets, values))
+        progress(stop, len(columns), "items")
+    return Neighbours.padded(np.concatenate([one for one, _ in found]), np.concatenate([one for _, one in found]))
 
 
 def damping(degrees: np.typing.NDArray[np.float64], power: float) -> Floats:
@@ -221,37 +141,3 @@ def find_neighbours(
                 if size < len(values[line]) or score > worst or (score == worst and target < last):
                     size = push(values[line], targets[line], size, score, target)
             unheap(values[line], targets[line], size)
-
-
-def add_rows(
-    indptr: Longs, items: Ints, weights: Floats, starts: Longs, neighbours: Ints, similarities: Floats, scores: Floats
-) -> None:
-    """Adds each history's neighbours to its row of scores, (rows, items). Compiled for one thread and for all."""
-    for row in numba.prange(len(scores)):
-        for entry in range(indptr[row], indptr[row + 1]):
-            weight = weights[entry]
-            for place in range(starts[items[entry]], starts[items[entry] + 1]):
-                scores[row, neighbours[place]] += weight * similarities[place]
-
-
-add_up = numba.njit(cache=True, nogil=True)(add_rows)
-add_up_together = numba.njit(cache=True, nogil=True, parallel=True)(add_rows)
-
-
-@numba.njit(cache=True, nogil=True)
-def look_up(
-    entries: Ints, weights: Floats, starts: Longs, neighbours: Ints, similarities: Floats, wanted: Ints, parts: Floats
-) -> None:
-    """parts[i, e] = weight of entry e times its similarity to wanted[i]; one pass over the entries' neighbours."""
-    place_of = np.full(len(starts) - 1, -1, np.int32)
-    for number in range(len(wanted)):
-        place_of[wanted[number]] = number
-    for entry in range(len(entries)):
-        for place in range(starts[entries[entry]], starts[entries[entry] + 1]):
-            number = place_of[neighbours[place]]
-            if number >= 0:
-                parts[number, entry] = weights[entry] * similarities[place]
-    for number in range(len(wanted)):
-        last = place_of[wanted[number]]
-        if last != number:  # asked for twice
-            parts[number] = parts[last]

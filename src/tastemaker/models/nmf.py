@@ -101,6 +101,12 @@ class Nmf:
         largest = means.max(axis=1, keepdims=True, initial=0)
         return means * np.where(largest > 0, self.scale / np.where(largest > 0, largest, 1), 0)
 
+    def scores(self, histories: Histories) -> Floats:
+        """Average preference over each item's categories, raised by popularity: (rows, items)."""
+        nothing = np.full((len(histories), self.types.shape[1]), np.nan, np.float32)
+        tastes: Floats = self.taste(nothing, histories).astype(np.float32)
+        return tastes @ self.boosted.T
+
     def recommend(
         self, histories: Histories, k: int, *, exclude: Rows | None = None, allowed: Bools | None = None
     ) -> Recommendations:

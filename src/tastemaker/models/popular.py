@@ -71,6 +71,9 @@ class Popular:
         ones = np.ones((len(histories), 1), np.float32)  # one factor for all: popularity is a model of rank one
         return top_scores(ones, self.counts[:, None], k, histories if exclude is None else exclude, allowed, floor=0.0)
 
+    def scores(self, histories: Histories) -> Floats:
+        return np.tile(self.counts, (len(histories), 1))
+
     def similar(self, items: Ints, k: int) -> Recommendations:
         """Nothing: popularity knows no likeness."""
         return Recommendations(np.full((len(items), k), -1, np.int32), np.full((len(items), k), -np.inf, np.float32))
