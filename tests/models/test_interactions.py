@@ -6,7 +6,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tastemaker.errors import InputError
@@ -24,12 +24,14 @@ def listed(histories: Histories) -> list[list[tuple[int, float, int]]]:
     return [everything[start:stop] for start, stop in itertools.pairwise(edges)]
 
 
+@settings(deadline=None)  # the first call compiles
 @given(tables, st.integers(1, 7))
 def test_newest_keeps_the_last_events_of_each_row(table: list[Row], length: int) -> None:
     histories = Histories.of(table)
     assert listed(histories.newest(length)) == [row[-length:] for row in listed(histories)]
 
 
+@settings(deadline=None)  # the first call compiles
 @given(tables, st.data())
 def test_take_gives_the_rows_asked_for(table: list[Row], data: st.DataObject) -> None:
     histories = Histories.of(table)
@@ -39,6 +41,7 @@ def test_take_gives_the_rows_asked_for(table: list[Row], data: st.DataObject) ->
         assert listed(histories.take(np.array(wanted, np.int64))) == [whole[row] for row in wanted]
 
 
+@settings(deadline=None)  # the first call compiles
 @given(tables)
 def test_transposing_twice_sorts_rows_by_item_and_loses_nothing(table: list[Row]) -> None:
     histories = Histories.of(table)
@@ -46,6 +49,7 @@ def test_transposing_twice_sorts_rows_by_item_and_loses_nothing(table: list[Row]
     assert listed(back) == [sorted(row, key=lambda event: event[0]) for row in listed(histories)]
 
 
+@settings(deadline=None)  # the first call compiles
 @given(tables)
 def test_grouped_sorts_by_time_and_keeps_ties_in_order(table: list[Row]) -> None:
     histories = Histories.of(table)
@@ -54,6 +58,7 @@ def test_grouped_sorts_by_time_and_keeps_ties_in_order(table: list[Row]) -> None
     assert listed(grouped) == [sorted(row, key=lambda event: event[2]) for row in listed(histories)]
 
 
+@settings(deadline=None)  # the first call compiles
 @given(tables)
 def test_sums_and_knowledge_by_row_agree_with_plain_python(table: list[Row]) -> None:
     histories = Histories.of(table)
@@ -61,6 +66,7 @@ def test_sums_and_knowledge_by_row_agree_with_plain_python(table: list[Row]) -> 
     assert known(histories).tolist() == [any(weight > 0 for weight in row[1]) for row in table]
 
 
+@settings(deadline=None)  # the first call compiles
 @given(tables, st.integers(0, 5), st.integers(0, 6))
 def test_part_is_a_slice_of_the_rows(table: list[Row], start: int, stop: int) -> None:
     histories = Histories.of(table)

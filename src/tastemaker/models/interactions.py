@@ -6,7 +6,7 @@ the model's artifact, so that a model is never asked about an item by another mo
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -14,11 +14,15 @@ import numpy as np
 import numpy.typing as npt
 
 from tastemaker.errors import InputError
+from tastemaker.models import row_kernels as kernels
 
 Ints = npt.NDArray[np.int32]
 Longs = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]
+
+WINDOW = 1 << 24
+"""Entries of the result that ``transposed`` writes in one pass over histories that lie in files: 256 MiB at 16 bytes."""
 
 
 @dataclass(frozen=True)
@@ -95,27 +99,62 @@ class Histories(Rows):
 
     @classmethod
     def grouped(cls, row: Longs, items: Ints, weights: Floats, times: Longs, rows: int) -> Histories:
-        """Histories from events in any order: ``row[e]`` is the row of event ``e``; ties in time keep their order."""
-        order = np.lexsort((times, row))
+        """Histories from events in any order: ``row[e]`` is the row of event ``e``; ties in time keep their order.
+
+        Events that are in order already (by row, then time) are taken as they are, without a copy.
+        """
         indptr = np.zeros(rows + 1, np.int64)
-        np.cumsum(np.bincount(row, minlength=rows), out=indptr[1:])
+        kernels.count_items(row, indptr[1:])
+        np.cumsum(indptr, out=indptr)
+        if kernels.in_order(row, times):
+            return cls(indptr, items, weights, times)
+        order = np.empty(len(row), np.int64)
+        kernels.order_by_row(row, times, indptr, order)
         return cls(indptr, items[order], weights[order], times[order])
 
+    def room(self, entries: int) -> tuple[Ints, Floats, Longs]:
+        """Empty items, weights and times of a result that is about as large as these histories."""
+        return np.empty(entries, np.int32), np.empty(entries, np.float32), np.empty(entries, np.int64)
+
+    def like(self, indptr: Longs, items: Ints, weights: Floats, times: Longs) -> Histories:
+        """Histories made from these, of the same kind: what is made from files lies in files."""
+        return Histories(indptr, items, weights, times)
+
+    @property
+    def window(self) -> int:
+        """Entries of a result that may be written out of order at a time."""
+        return len(self.items)
+
     def take(self, rows: npt.NDArray[np.integer]) -> Histories:
-        """The given rows, in the given order."""
-        lengths = self.lengths[rows]
-        indptr = np.zeros(len(rows) + 1, np.int64)
-        np.cumsum(lengths, out=indptr[1:])
-        entries = np.arange(indptr[-1]) + np.repeat(self.indptr[:-1][rows] - indptr[:-1], lengths)
-        return Histories(indptr, self.items[entries], self.weights[entries], self.times[entries])
+        """The given rows, in the given order. They are copied into memory: for many rows see ``chosen``."""
+        return Histories(*self._copied(self.indptr[rows], self.lengths[rows], Histories.room))
+
+    def chosen(self, rows: npt.NDArray[np.integer]) -> Histories:
+        """The same as ``take``, of the same kind as these histories."""
+        return self.like(*self._copied(self.indptr[rows], self.lengths[rows], type(self).room))
 
     def newest(self, length: int) -> Histories:
         """Each row cut to its last ``length`` events: the same cut in training and serving."""
-        position = np.arange(len(self.items)) - np.repeat(self.indptr[1:], self.lengths)
-        keep = position >= -length
-        indptr = np.zeros_like(self.indptr)
-        np.cumsum(np.minimum(self.lengths, length), out=indptr[1:])
-        return Histories(indptr, self.items[keep], self.weights[keep], self.times[keep])
+        lengths = np.minimum(self.lengths, length)
+        return self.like(*self._copied(self.indptr[1:] - lengths, lengths, type(self).room))
+
+    def where(self, flags: Bools, wanted: bool = True) -> Histories:
+        """The same rows with only the entries whose flag, (entries,), is ``wanted``."""
+        indptr = np.empty_like(self.indptr)
+        kernels.count_flags(self.indptr, flags, wanted, indptr)
+        kept = self.room(int(indptr[-1]))
+        kernels.copy_flagged(flags, wanted, self.items, self.weights, self.times, *kept)
+        return self.like(indptr, *kept)
+
+    def _copied(
+        self, starts: Longs, lengths: Longs, room: Callable[[Histories, int], tuple[Ints, Floats, Longs]]
+    ) -> tuple[Longs, Ints, Floats, Longs]:
+        """Stretches of entries, one a row, behind each other."""
+        indptr = np.zeros(len(lengths) + 1, np.int64)
+        np.cumsum(lengths, out=indptr[1:])
+        copied = room(self, int(indptr[-1]))
+        kernels.copy_rows(starts, indptr, self.items, self.weights, self.times, *copied)
+        return indptr, *copied
 
 
 @dataclass(frozen=True)
@@ -155,7 +194,9 @@ def checked(histories: Histories, items: int) -> Histories:
         raise InputError("histories.weights", low if not np.isfinite(low) else high, "rewards must be finite numbers")
     if low >= 0:
         return histories
-    return Histories(histories.indptr, histories.items, np.maximum(histories.weights, np.float32(0)), histories.times)
+    _, weights, _ = histories.room(len(histories.items))
+    np.maximum(histories.weights, np.float32(0), out=weights)
+    return histories.like(histories.indptr, histories.items, weights, histories.times)
 
 
 def single(histories: Histories) -> Histories:
@@ -168,28 +209,46 @@ def single(histories: Histories) -> Histories:
 def trainable(data: Interactions) -> Histories:
     """The histories of a training set; raises ``InputError`` where there is nothing to learn from."""
     histories = checked(data.histories, len(data.items))
-    if not (histories.weights > 0).any():
+    if not len(histories.weights) or float(histories.weights.max()) <= 0:
         raise InputError("interactions", 0, "there is no event with a reward above zero; import events before training")
     return histories
 
 
 def known(histories: Histories) -> Bools:
     """Which rows say anything, (rows,): at least one event with a reward above zero."""
-    totals = np.zeros(len(histories.items) + 1, np.int64)
-    np.cumsum(histories.weights > 0, out=totals[1:])
-    return totals[histories.indptr[1:]] > totals[histories.indptr[:-1]]
+    found = np.empty(len(histories), np.bool_)
+    kernels.find_known(histories.indptr, histories.weights, found)
+    return found
 
 
-def transposed(rows: Histories, items: int) -> Histories:
-    """The same events by item: row = item, ``items`` = number of the user, in the users' order."""
-    order = np.argsort(rows.items, kind="stable")
+def transposed(rows: Histories, items: int, *, window: int | None = None) -> Histories:
+    """The same events by item: row = item, ``items`` = number of the user, in the users' order.
+
+    A stable counting sort. Of histories in files the result lies in files, too, and is written ``window`` entries at a time
+    (None: ``WINDOW``; in memory, all), each by a pass over all rows: what is touched out of order stays small, however large the
+    whole. The result is the same. An item with more entries than that is written in one piece.
+    """
+    window = window or rows.window
     indptr = np.zeros(items + 1, np.int64)
-    np.cumsum(np.bincount(rows.items, minlength=items), out=indptr[1:])
-    users = np.repeat(np.arange(len(rows), dtype=np.int32), rows.lengths)
-    return Histories(indptr, users[order], rows.weights[order], rows.times[order])
+    kernels.count_items(rows.items, indptr[1:])
+    np.cumsum(indptr, out=indptr)
+    places, result, low = indptr[:-1].copy(), rows.room(len(rows.items)), 0
+    while low < items:
+        high = max(low + 1, int(np.searchsorted(indptr, indptr[low] + window, side="right")) - 1)
+        kernels.scatter_by_item(rows.indptr, rows.items, rows.weights, rows.times, low, high, places, *result)
+        low = high
+    return rows.like(indptr, *result)
 
 
 def row_sums(rows: Rows, values: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
     """Sums of the entries' values by row, (rows,)."""
-    row = np.repeat(np.arange(len(rows)), rows.lengths)
-    return np.bincount(row, weights=values, minlength=len(rows)).astype(np.float64)
+    totals = np.empty(len(rows), np.float64)
+    kernels.sum_rows(rows.indptr, values, totals)
+    return totals
+
+
+def item_counts(rows: Rows, items: int) -> Longs:
+    """How often each of ``items`` items occurs, (items,)."""
+    counts = np.zeros(items, np.int64)
+    kernels.count_items(rows.items, counts)
+    return counts
