@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given as given_that
@@ -9,8 +13,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 from tastemaker.errors import InputError
+from tastemaker.evaluation.split_kernels import value_at
 from tastemaker.evaluation.splits import Split, given, leave_one_out, temporal
 from tastemaker.models.interactions import Histories, Interactions, Vocabulary
+from tastemaker.models.mapped import MappedHistories, MappedWriter, open_histories
 
 Event = tuple[int, int, int, float]  # user, item, time, weight
 N_USERS, N_ITEMS = 6, 5
@@ -108,3 +114,34 @@ def test_impossible_splits_are_refused() -> None:
         temporal(Interactions(("u",), Vocabulary(("i",)), Histories.empty()))
     with pytest.raises(InputError, match="use the vocabulary of the training set"):
         given(data, Interactions((), Vocabulary(("other",)), Histories.empty(0)))
+
+
+@settings(deadline=None)
+@given_that(numbers=st.lists(st.integers(-(2**63), 2**63 - 1) | st.integers(-3, 3), min_size=1, max_size=40), data=st.data())
+def test_a_value_is_found_at_its_place_without_sorting(numbers: list[int], data: st.DataObject) -> None:
+    place = data.draw(st.integers(0, len(numbers) - 1))
+    assert value_at(np.array(numbers, np.int64), place) == sorted(numbers)[place]
+
+
+@settings(deadline=None, max_examples=40)
+@given_that(events=events_, repeats=st.booleans())
+def test_a_split_of_histories_in_files_is_the_same_and_lies_in_files(events: list[Event], repeats: bool) -> None:
+    data = data_of(events)
+    with tempfile.TemporaryDirectory() as place:
+        with MappedWriter(Path(place) / "set") as writer:
+            histories = data.histories
+            writer.append(histories.lengths, histories.items, histories.weights, histories.times)
+        mapped = replace(data, histories=open_histories(Path(place) / "set"))
+        for divide in (temporal, leave_one_out):
+            found, expected = divide(mapped, repeats=repeats), divide(data, repeats=repeats)
+            assert isinstance(found.train.histories, MappedHistories)
+            assert isinstance(found.histories, MappedHistories)
+            for name in ("users", "new", "excluded", "popularity"):
+                assert np.array_equal(getattr(found, name), getattr(expected, name))
+            assert listed(found.train.histories) == listed(expected.train.histories)
+            assert listed(found.histories) == listed(expected.histories)
+            assert found.relevant.items.tolist() == expected.relevant.items.tolist()
+
+
+def listed(histories: Histories) -> list[list[tuple[int, int, float]]]:
+    return [entries(histories, row) for row in range(len(histories))]

@@ -8,6 +8,9 @@ The vocabulary of items is that of all data, so that an item which appears only 
 model cannot reach: leaving it out would flatter models that ignore new items. It is counted in ``excluded`` all the same
 ("items unseen in training"), to say how much of the truth is out of reach. Users without a relevant item are left out and
 counted.
+
+Of histories in files (``models/mapped.py``) the parts lie in files, too; what a split holds in memory is a byte for each event,
+4 for each relevant item, and some numbers of 8 bytes for each user and item.
 """
 
 from __future__ import annotations
@@ -18,7 +21,8 @@ import numpy as np
 import numpy.typing as npt
 
 from tastemaker.errors import InputError
-from tastemaker.models.interactions import Bools, Histories, Interactions, Longs, Rows
+from tastemaker.evaluation.split_kernels import new_items, value_at
+from tastemaker.models.interactions import Bools, Histories, Interactions, Longs, Rows, item_counts
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,7 @@ class Split:
     @property
     def popularity(self) -> Longs:
         """Training events of each item, (items,)."""
-        return np.bincount(self.train.histories.items, minlength=len(self.train.items)).astype(np.int64)
+        return item_counts(self.train.histories, len(self.train.items))
 
 
 def temporal(data: Interactions, fraction: float = 0.1, *, repeats: bool = False) -> Split:
@@ -53,7 +57,7 @@ def temporal(data: Interactions, fraction: float = 0.1, *, repeats: bool = False
         raise InputError("data", 0, "there are no events to split")
     # the cut is a time that occurs: a simultaneous batch must not be torn in two
     place = len(times) - 1 - int(len(times) * fraction)
-    cut = int(np.partition(times, place)[place])
+    cut = value_at(times, place)
     return divided(data, times > cut, cut, repeats)
 
 
@@ -76,37 +80,23 @@ def given(train: Interactions, test: Interactions, *, repeats: bool = False) -> 
 
 def divided(data: Interactions, held_out: npt.NDArray[np.bool_], now: int, repeats: bool) -> Split:
     """A split by event: those held out are the truth. Users keep their rows, so preferences stay aligned."""
-    train = replace(data, histories=subset(data.histories, ~held_out), now=now)
-    return judged(train, np.arange(len(data.users), dtype=np.int64), subset(data.histories, held_out), repeats)
-
-
-def subset(histories: Histories, keep: npt.NDArray[np.bool_]) -> Histories:
-    """The events that are kept, in the same rows."""
-    before = np.concatenate([[0], np.cumsum(keep)])  # (entries + 1,), kept entries in front of each
-    return Histories(before[histories.indptr], histories.items[keep], histories.weights[keep], histories.times[keep])
+    train = replace(data, histories=data.histories.where(held_out, False), now=now)
+    return judged(train, np.arange(len(data.users), dtype=np.int64), data.histories.where(held_out), repeats)
 
 
 def judged(train: Interactions, users: Longs, later: Histories, repeats: bool) -> Split:
     """Test users with their histories and relevant items. ``later``: row per entry of ``users``, events after the line."""
-    known = known_histories(train.histories, users)
-    stride = max(len(train.items), 1)
-    row = np.repeat(np.arange(len(users), dtype=np.int64), later.lengths)
-    rewarded = later.weights > 0  # a dislike is no wish
-    wanted = np.unique((row * stride + later.items)[rewarded])  # (row, item) as one sorted number
-    if not repeats:
-        seen = np.repeat(np.arange(len(users), dtype=np.int64), known.lengths) * stride + known.items
-        wanted = np.setdiff1d(wanted, seen, assume_unique=False)
-    counts = np.bincount(wanted // stride, minlength=len(users))
+    counts, items = new_items(train.histories, users, later, len(train.items), repeats=repeats)
     kept = np.flatnonzero(counts)
     indptr = np.zeros(len(kept) + 1, np.int64)
     np.cumsum(counts[kept], out=indptr[1:])
-    histories = known.take(kept)
-    trained = np.bincount(train.histories.items, minlength=stride) > 0
-    items = (wanted % stride).astype(np.int32)
+    histories = known_histories(train.histories, users[kept])
+    wanted = np.zeros(len(train.items), np.bool_)
+    wanted[items] = True
     excluded = {
         "users without later events": int(np.count_nonzero(later.lengths == 0)),
         "users without a relevant item": int(np.count_nonzero((later.lengths > 0) & (counts == 0))),
-        "items unseen in training": int(np.count_nonzero(~trained[np.unique(items)])) if len(items) else 0,
+        "items unseen in training": int(np.count_nonzero(wanted & (item_counts(train.histories, len(train.items)) == 0))),
     }
     return Split(train, users[kept], histories, Rows(indptr, items), histories.lengths == 0, excluded)
 
@@ -114,8 +104,8 @@ def judged(train: Interactions, users: Longs, later: Histories, repeats: bool) -
 def known_histories(histories: Histories, users: Longs) -> Histories:
     """Histories of rows, an empty one for row -1."""
     if not len(users) or users.min() >= 0:
-        return histories.take(users)
-    extended = Histories(
+        return histories.chosen(users)
+    extended = histories.like(
         np.append(histories.indptr, histories.indptr[-1]), histories.items, histories.weights, histories.times
     )  # one more row, empty, which is what -1 finds
-    return extended.take(np.where(users < 0, len(histories), users))
+    return extended.chosen(np.where(users < 0, len(histories), users))

@@ -34,7 +34,8 @@ from tastemaker.models.interactions import (
     checked,
     single,
 )
-from tastemaker.models.nmf_kernels import factorise, mixtures, ridge_of
+from tastemaker.models.nmf_kernels import add_shares, factorise, mixtures, ridge_of
+from tastemaker.models.row_kernels import add_by_item
 from tastemaker.models.topk import of_length_one, top_scores, without
 
 Doubles = npt.NDArray[np.float64]
@@ -96,8 +97,7 @@ class Nmf:
     def tastes_of(self, histories: Histories) -> Doubles:
         """Each history's categories, (rows, categories): the mean of its items' shares, its largest entry at ``scale``."""
         means = np.zeros((len(histories), self.profiles.shape[1]))
-        row = np.repeat(np.arange(len(histories)), histories.lengths)
-        np.add.at(means, row, self.profiles[histories.items] * histories.weights[:, None].astype(np.float64))
+        add_shares(histories.indptr, histories.items, histories.weights, self.profiles, means)
         largest = means.max(axis=1, keepdims=True, initial=0)
         return means * np.where(largest > 0, self.scale / np.where(largest > 0, largest, 1), 0)
 
@@ -195,7 +195,9 @@ def profiles_of(categories: Rows, count: int) -> Floats:
 
 def prior(histories: Histories, items: int) -> Floats:
     """Popularity between 0 and 1, on a logarithmic scale, (items,)."""
-    counts = np.log1p(np.bincount(histories.items, weights=histories.weights, minlength=items))
+    counts = np.zeros(items)
+    add_by_item(histories.items, histories.weights, counts)
+    counts = np.log1p(counts)
     return (counts / max(float(counts.max(initial=0)), 1e-30)).astype(np.float32)
 
 

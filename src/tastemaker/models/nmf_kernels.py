@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tastemaker.models import Progress
-from tastemaker.models.interactions import Bools
+from tastemaker.models.interactions import Bools, Floats, Ints, Longs
 
 Doubles = npt.NDArray[np.float64]
 
@@ -73,3 +73,13 @@ def descend(matrix: Doubles, right: Doubles, x: Doubles) -> None:
             x[one] = goal
         if moved <= TOLERANCE * largest:
             break
+
+
+@numba.njit(cache=True, nogil=True)
+def add_shares(indptr: Longs, items: Ints, weights: Floats, profiles: Floats, totals: Doubles) -> None:
+    """Adds to each row of ``totals`` (rows, categories) its entries' weights times their items' shares (items, categories)."""
+    for row in range(len(totals)):
+        for entry in range(indptr[row], indptr[row + 1]):
+            weight, shares = np.float64(weights[entry]), profiles[items[entry]]
+            for category in range(len(shares)):
+                totals[row, category] += np.float64(shares[category]) * weight

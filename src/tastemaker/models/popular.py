@@ -26,9 +26,11 @@ from tastemaker.models.interactions import (
     single,
     trainable,
 )
+from tastemaker.models.row_kernels import add_by_item
 from tastemaker.models.topk import top_scores
 
 DAY = 86_400_000  # milliseconds
+BLOCK = 1 << 20  # events weighed at once
 
 
 class PopularParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -52,12 +54,15 @@ class Popular:
 
     def fit(self, data: Interactions, *, seed: int = 0, progress: Progress = silent) -> Self:  # noqa: ARG002 (the port's)
         histories = trainable(data)
-        weights = histories.weights.astype(np.float64)
-        if self.params.half_life_days is not None:
-            ages = np.maximum(data.now - histories.times, 0) / (self.params.half_life_days * DAY)
-            weights *= np.exp2(-ages)
-        counts = np.bincount(histories.items, weights=weights, minlength=len(data.items))
-        seen = np.bincount(histories.items[histories.weights > 0], minlength=len(data.items)) > 0
+        counts, seen = np.zeros(len(data.items)), np.zeros(len(data.items), np.bool_)
+        for start in range(0, len(histories.items), BLOCK):
+            part = slice(start, start + BLOCK)
+            items, weights = histories.items[part], histories.weights[part].astype(np.float64)
+            seen[items[weights > 0]] = True
+            if self.params.half_life_days is not None:
+                ages = np.maximum(data.now - histories.times[part], 0) / (self.params.half_life_days * DAY)
+                weights *= np.exp2(-ages)
+            add_by_item(items, weights, counts)
         # an event so old that its weight vanishes is still an event
         self.counts = np.where(seen, np.maximum(counts, np.finfo(np.float32).tiny), 0).astype(np.float32)
         self.items = data.items
