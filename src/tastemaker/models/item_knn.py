@@ -5,13 +5,16 @@ The similarity of a history's item i and a target item j is a walk of two hops, 
     s(i, j) = sum over users  w_ui w_uj / (D_u^user_power  D_i^item_power  D_j^target_power),    D = sums of rewards
 
 With powers .5, 1, .5 it is the symmetric normalisation of graph models; powers below that damp popularity less and rank
-better on every data set tried. A history scores an item by the sum of its items' similarities to it, so an explanation is
-that sum's terms. Each item keeps its ``neighbours`` best targets; an item that no neighbour points to is not recommended.
+better where most items are rare. The textbook's measures (cosine, BM25, asymmetric cosine) are there too (``similarity.py``);
+BM25 holds popular items back hard, which pays where everybody has seen hundreds of few thousand items.
+
+A history scores an item by the sum of its items' similarities to it, so an explanation is that sum's terms. Each item keeps
+its ``neighbours`` best targets; an item that no neighbour points to is not recommended.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 import msgspec
 import numba
@@ -19,26 +22,42 @@ import numpy as np
 from msgspec import Meta
 
 from tastemaker.models import Progress, silent
-from tastemaker.models.interactions import Floats, Histories, Interactions, Ints, Longs, row_sums, trainable, transposed
+from tastemaker.models.interactions import Floats, Histories, Interactions, Ints, Longs, trainable
 from tastemaker.models.linear import Linear
+from tastemaker.models.similarity import Walk, asymmetric, bm25, cosine, damping, two_hop
+from tastemaker.models.space import among, between
 from tastemaker.models.tables import Neighbours
 from tastemaker.models.topk import PARALLEL, push, unheap
 
+__all__ = ["ItemKnn", "ItemKnnParams", "damping", "nearest"]  # damping is made in similarity.py, and used by all who walk
+
 LANES = 64  # item i belongs to lane i mod 64, so that each thread gets popular and rare ones
 STRETCH = 8192  # items between two words on progress
+
+Similarity = Literal["two_hop", "cosine", "bm25", "asymmetric"]
 
 
 class ItemKnnParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Hyper-parameters of ``item_knn``."""
 
-    neighbours: Annotated[int, Meta(ge=1, le=10_000)] = 200
+    neighbours: Annotated[int, Meta(ge=1, le=10_000, extra=between(50, 1000, log=True))] = 200
     """Targets kept for each item; fewer than 100 lose accuracy, more than 200 gain little."""
-    item_power: Annotated[float, Meta(ge=0, le=2)] = 0.7
-    """How much a popular item in the history is held back."""
-    target_power: Annotated[float, Meta(ge=0, le=2)] = 0.3
-    """How much a popular target is held back; the larger, the further into the tail recommendations reach."""
-    user_power: Annotated[float, Meta(ge=0, le=2)] = 0.7
-    """How much a user with many events is held back as a witness."""
+    item_power: Annotated[float, Meta(ge=0, le=2, extra=between(0.0, 1.0))] = 0.7
+    """How much a popular item in the history is held back; ``two_hop`` alone."""
+    target_power: Annotated[float, Meta(ge=0, le=2, extra=between(0.0, 1.0))] = 0.3
+    """How much a popular target is held back; the larger, the further into the tail recommendations reach; ``two_hop`` alone."""
+    user_power: Annotated[float, Meta(ge=0, le=2, extra=between(0.0, 1.0))] = 0.7
+    """How much a user with many events is held back as a witness; ``two_hop`` alone."""
+    similarity: Annotated[Similarity, Meta(extra=among("two_hop", "cosine", "bm25", "asymmetric"))] = "two_hop"
+    """What makes two items alike: ``two_hop``, ``cosine``, ``bm25`` or ``asymmetric``."""
+    shrink: Annotated[float, Meta(ge=0, extra=between(0.0, 100.0))] = 0.0
+    """Added to the measure's denominator: the larger, the more users two items need in common; in the measure's own units."""
+    alpha: Annotated[float, Meta(ge=0, le=1, extra=between(0.1, 0.9))] = 0.5
+    """Share of the history's item in the norms of ``asymmetric``; a half is the cosine, more lets popular targets through."""
+    k1: Annotated[float, Meta(ge=0, extra=between(0.1, 100.0, log=True))] = 1.2
+    """Where ``bm25`` lets a large reward saturate; the larger, the later."""
+    b: Annotated[float, Meta(ge=0, le=1, extra=between(0.0, 1.0))] = 0.75
+    """How much ``bm25`` holds back popular items."""
 
 
 class ItemKnn(Linear):
@@ -48,17 +67,24 @@ class ItemKnn(Linear):
     Params: ClassVar[type[msgspec.Struct]] = ItemKnnParams
 
     def fit(self, data: Interactions, *, seed: int = 0, progress: Progress = silent) -> Self:  # noqa: ARG002 (the port's)
-        params, rows, n_items = self.params, trainable(data), len(data.items)
-        columns = transposed(rows, n_items)
-        degrees = row_sums(columns, columns.weights)
-        damped = (
-            damping(row_sums(rows, rows.weights), params.user_power),
-            damping(degrees, params.item_power),
-            damping(degrees, params.target_power),
-        )
-        self.tables = (nearest(rows, columns, *damped, min(params.neighbours, n_items), progress),)
+        params, n_items = self.params, len(data.items)
+        walk = walk_of(params, trainable(data), n_items)
+        self.tables = (nearest(*walk, min(params.neighbours, n_items), progress, params.shrink),)
         self.items = data.items
         return self
+
+
+def walk_of(params: ItemKnnParams, rows: Histories, items: int) -> Walk:
+    """The walk that the hyper-parameters ask for."""
+    match params.similarity:
+        case "cosine":
+            return cosine(rows, items)
+        case "asymmetric":
+            return asymmetric(rows, items, params.alpha)
+        case "bm25":
+            return bm25(rows, items, params.k1, params.b)
+        case "two_hop":
+            return two_hop(rows, items, params.user_power, params.item_power, params.target_power)
 
 
 def nearest(
@@ -69,8 +95,13 @@ def nearest(
     target_damp: Floats,
     width: int,
     progress: Progress = silent,
+    shrink: float = 0.0,
 ) -> Neighbours:
-    """The ``width`` targets of each item that two hops reach with most weight. ``columns``: the rows transposed."""
+    """The ``width`` targets of each item that two hops reach with most weight, best first.
+
+    ``columns``: the rows transposed. The walk's weight times the items' damping is divided by 1 + shrink times that damping,
+    which is to add ``shrink`` to the denominator.
+    """
     found: list[tuple[Ints, Floats]] = []
     for start in range(0, len(columns), STRETCH):
         stop = min(start + STRETCH, len(columns))
@@ -82,16 +113,12 @@ def nearest(
                 *(columns.indptr, columns.items, columns.weights),
                 *(rows.indptr, rows.items, rows.weights),
                 *(user_damp, item_damp, target_damp),
+                np.float32(shrink),
                 *(targets, values),
             )
         found.append((targets, values))
         progress(stop, len(columns), "items")
     return Neighbours.padded(np.concatenate([one for one, _ in found]), np.concatenate([one for _, one in found]))
-
-
-def damping(degrees: np.typing.NDArray[np.float64], power: float) -> Floats:
-    """degree^-power, and 0 where there is nothing to damp."""
-    return np.where(degrees > 0, np.maximum(degrees, 1e-30) ** -power, 0).astype(np.float32)
 
 
 @numba.njit(cache=True, nogil=True, parallel=True)
@@ -106,6 +133,7 @@ def find_neighbours(
     user_damp: Floats,
     item_damp: Floats,
     target_damp: Floats,
+    shrink: np.float32,
     targets: Ints,
     values: Floats,
 ) -> None:
@@ -135,6 +163,8 @@ def find_neighbours(
             for place in range(used):
                 target = touched[place]
                 score, total[target] = total[target] * target_damp[target], 0
+                if shrink > 0:
+                    score /= 1 + shrink * item_damp[item] * target_damp[target]
                 if target == item or not score > 0:
                     continue
                 worst, last = values[line, 0], targets[line, 0]
