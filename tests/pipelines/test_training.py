@@ -11,6 +11,7 @@ from tastemaker.config import Config, Reward, Rewards
 from tastemaker.domain import AnyEvent, Interaction, ItemChange, UserChange, View
 from tastemaker.errors import Conflict, NotFound
 from tastemaker.models.interactions import Interactions
+from tastemaker.models.untouched import suited, touched
 from tastemaker.pipelines.pipeline import Window
 from tastemaker.pipelines.training import pinned, preference_matrix, training_set
 from tastemaker.storage import Storage
@@ -114,10 +115,51 @@ def test_categories_and_stated_preferences_stand_beside_the_events(storage: Stor
     data = training_set(storage, home, archived(storage, click(1, "u", "a"), click(2, "v", "b")))
     assert data.category_names == ("Drama", "Horror", "Western")
     assert data.categories is not None
-    assert data.categories.indptr.tolist() == [0, 2, 2], "an item without a row in the catalogue has no category"
-    assert data.categories.items.tolist() == [0, 1]
+    assert data.items.ids == ("a", "b", "c")
+    assert data.categories.indptr.tolist() == [0, 2, 2, 3], "an item without a row in the catalogue has no category"
+    assert data.categories.items.tolist() == [0, 1, 2]
     assert data.preferences.shape == (2, 3)
     assert np.array_equal(data.preferences, [[4.0, np.nan, np.nan], [np.nan] * 3], equal_nan=True)
+
+
+def test_items_without_events_stand_behind_the_others_unless_they_may_not_be_recommended(storage: Storage, home: Config) -> None:
+    storage.tables.items.put(
+        [
+            ItemChange("1", 1, "z", "Never touched", ("Drama",)),
+            ItemChange("2", 1, "c", "Alien", text="In space", fields={"director": "Ridley Scott", "year": 1979}),
+            ItemChange("3", 1, "b", "Never touched either", text="A second line"),
+            ItemChange("4", 1, "a", "Withdrawn before anybody came", ("Opera",), active=False),
+            ItemChange("5", 1, "d", "Withdrawn", active=False),
+            ItemChange("6", 1, "y", "Deleted", deleted=True),
+        ]
+    )
+    versions = archived(storage, click(1, "u", "m"), click(2, "v", "c"), click(3, "v", "d"))
+    data = training_set(storage, home, versions)
+    assert data.items.ids == ("c", "d", "m", "b", "z")
+    assert data.texts == (
+        "Alien\nIn space\nRidley Scott",
+        "Withdrawn",
+        "",
+        "Never touched either\nA second line",
+        "Never touched",
+    )
+    assert data.histories.items.tolist() == [2, 0, 1]
+    assert data.categories is not None
+    assert [data.categories.row(item).tolist() for item in range(5)] == [[], [], [], [], [0]]
+    assert data.category_names == ("Drama", "Opera")
+    assert touched(data) == 3
+    assert suited("content", data, data) is data
+    bare = suited("als", data, data)
+    assert (bare.items.ids, bare.texts) == (("c", "d", "m"), ("Alien\nIn space\nRidley Scott", "Withdrawn", ""))
+    assert bare.histories is data.histories
+    assert bare.categories is not None
+    assert (bare.categories.indptr.tolist(), bare.categories.items.tolist()) == ([0, 0, 0, 0], [])
+
+
+def test_without_untouched_items_every_kind_learns_from_the_set_itself(storage: Storage, home: Config) -> None:
+    data = training_set(storage, home, archived(storage, click(1, "u", "a"), click(2, "v", "b")))
+    assert data.texts == ()
+    assert suited("als", data, data) is data
 
 
 def test_without_a_catalogue_there_are_no_categories(storage: Storage, home: Config) -> None:

@@ -174,6 +174,7 @@ def test_pages_together_are_the_whole_catalogue(tables: Tables) -> None:
         pages.append(page)
         after = page[-1].item
     assert list(itertools.chain(*pages)) == tables.items.all()
+    assert list(tables.items.each()) == tables.items.all()
     assert max(map(len, pages)) == 100
 
 

@@ -201,6 +201,7 @@ def test_ids_in_every_spelling_are_different_and_sorted_alike(url: str, tmp_path
             assert user.preferences == {name: 1.0}
         assert tables.items.get("a   ") is None
     assert with_server.items.all() == with_file.items.all()
+    assert list(with_server.items.each()) == with_server.items.all()
     assert list(with_server.users.preferences()) == list(with_file.users.preferences())
     assert with_server.users.delete("a ") == 2
     assert with_server.users.count() == len(SPELLINGS) - 1

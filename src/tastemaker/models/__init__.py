@@ -26,7 +26,14 @@ MODELS = {
     "als": "tastemaker.models.als:Als",
     "item_knn": "tastemaker.models.item_knn:ItemKnn",
     "nmf": "tastemaker.models.nmf:Nmf",
+    "ridge": "tastemaker.models.ridge:Ridge",
+    "graph_filter": "tastemaker.models.graph_filter:GraphFilter",
+    "blend": "tastemaker.models.blend:Blend",
+    "rp3beta": "tastemaker.models.rp3beta:Rp3Beta",
 }
+
+UNTOUCHED = frozenset({"content"})
+"""Kinds that can recommend items without a single event; the others learn without these (``untouched.py``)."""
 
 Progress = Callable[[int, int, str], None]
 """Called with (steps done, steps in all, a word on the state) while a model trains."""

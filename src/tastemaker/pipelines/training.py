@@ -15,13 +15,14 @@ import pyarrow as pa
 from tastemaker.config import Config
 from tastemaker.errors import NotFound
 from tastemaker.features import table
-from tastemaker.models.interactions import Histories, Interactions, Rows, Vocabulary
+from tastemaker.models.interactions import Histories, Interactions, Vocabulary
+from tastemaker.pipelines.catalogue import Known
 from tastemaker.pipelines.pipeline import Window, summary_of
 from tastemaker.storage import Storage
 
 
 def training_set(storage: Storage, config: Config, versions: Mapping[str, int]) -> Interactions:
-    """Everybody's history as of the pinned versions, with categories and stated preferences.
+    """Everybody's history as of the pinned versions, with the catalogue and stated preferences.
 
     Raises ``NotFound`` when there is no event to learn from.
     """
@@ -34,32 +35,30 @@ def training_set(storage: Storage, config: Config, versions: Mapping[str, int]) 
     rows: pa.Table = table.histories(events, config.rewards, before=None, length=config.rewards.history).to_pyarrow()
     if not len(rows):
         raise NotFound("no interaction is worth anything: all have weight 0 or lie under `at_least` (see [rewards.kinds])")
-    return interactions_of(rows, *categories_of(storage), stated=stated_preferences(storage))
+    return interactions_of(rows, Known.of(storage.tables.items.each()), stated_preferences(storage))
 
 
-def interactions_of(
-    rows: pa.Table, by_item: Mapping[str, tuple[str, ...]], names: tuple[str, ...], stated: Mapping[str, Mapping[str, float]]
-) -> Interactions:
-    """(user, item, weight, time) rows as a training set; users and items are numbered in the order of their ids."""
+def interactions_of(rows: pa.Table, known: Known, stated: Mapping[str, Mapping[str, float]]) -> Interactions:
+    """(user, item, weight, time) rows as a training set; users and items are numbered in the order of their ids.
+
+    Items without events stand behind those with events (``Known.all_items``).
+    """
     users, user_of = numbered(rows["user"])
     items, item_of = numbered(rows["item"])
     times = rows["time"].to_numpy()
     histories = Histories.grouped(
         user_of.astype(np.int64), item_of, rows["weight"].to_numpy().astype(np.float32), times.astype(np.int64), len(users)
     )
-    number = {name: position for position, name in enumerate(names)}
-    lists = [sorted({number[name] for name in by_item.get(item, ())}) for item in items]
-    indptr = np.zeros(len(items) + 1, np.int64)
-    np.cumsum([len(row) for row in lists], out=indptr[1:])
-    categories = Rows(indptr, np.array([entry for row in lists for entry in row], np.int32)) if names else None
+    everything, names = known.all_items(items), known.names
     return Interactions(
         users,
-        Vocabulary(items),
+        Vocabulary(everything),
         histories,
         int(times.max()),
-        categories,
+        known.category_rows(everything),
         names,
-        preference_matrix(users, number, stated),
+        preference_matrix(users, {name: position for position, name in enumerate(names)}, stated),
+        known.text_of(everything),
     )
 
 
@@ -71,12 +70,6 @@ def numbered(column: pa.ChunkedArray) -> tuple[tuple[str, ...], npt.NDArray[np.i
     rank = np.empty(len(names), np.int32)
     rank[order] = np.arange(len(names), dtype=np.int32)
     return tuple(names[order].tolist()), rank[encoded.indices.to_numpy()]
-
-
-def categories_of(storage: Storage) -> tuple[dict[str, tuple[str, ...]], tuple[str, ...]]:
-    """Categories by item, and all their names."""
-    by_item = {item.item: item.categories for item in storage.tables.items.all() if item.categories}
-    return by_item, tuple(sorted({name for found in by_item.values() for name in found}))
 
 
 def stated_preferences(storage: Storage) -> dict[str, dict[str, float]]:

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from tastemaker.config import Config
 from tastemaker.models import create
+from tastemaker.models.untouched import suited
 from tastemaker.pipelines.pipeline import Outcome, Progress, Window
 from tastemaker.pipelines.steps.train import FALLBACK, MODEL
 from tastemaker.pipelines.training import pinned
@@ -23,7 +24,7 @@ def freshen(storage: Storage, config: Config, window: Window, progress: Progress
         return Outcome({}, halt="nothing is live yet; `daily` trains the first model")
     data, _, seconds = pinned(storage, config, window)
     model = create(FALLBACK, config.models.get(FALLBACK, {}))
-    model.fit(data, seed=config.train.seed, progress=lambda a, b, note: progress(a, b, note))
+    model.fit(suited(FALLBACK, data, data), seed=config.train.seed, progress=lambda a, b, note: progress(a, b, note))
     artifact = f"{FALLBACK}-{window.suffix}/{MODEL}"
     if not storage.models.has(artifact):  # a run taken up again finds it, whole, and perhaps in use
         storage.models.remove(artifact.partition("/")[0])

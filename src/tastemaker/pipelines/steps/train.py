@@ -21,6 +21,7 @@ from tastemaker.evaluation.splits import Split
 from tastemaker.features import catalog
 from tastemaker.models import Recommender, create
 from tastemaker.models.interactions import Interactions
+from tastemaker.models.untouched import suited, touched
 from tastemaker.pipelines.pipeline import Outcome, Progress, Window
 from tastemaker.pipelines.training import pinned
 from tastemaker.storage import Storage
@@ -41,7 +42,8 @@ def train(storage: Storage, config: Config, window: Window, progress: Progress) 
         "lake": versions,
         "events": len(data.histories.items),
         "users": len(data.users),
-        "items": len(data.items),
+        "items": touched(data),
+        "catalogue": len(data.items),
         "until": data.now,
         "run": window.run,
     }
@@ -57,7 +59,8 @@ def train(storage: Storage, config: Config, window: Window, progress: Progress) 
             progress(done * 100 + (100 * step) // max(total, 1), len(kinds) * 100, f"{kind}: {note}")
 
         try:
-            card = train_one(storage.models, config, models[kind], split, data, version, facts, report, window.end)
+            halves = suited(kind, split.train, data), suited(kind, data, data)
+            card = train_one(storage.models, config, models[kind], *halves, version, facts, report, window.end)
         except InputError as error:  # a model that this data cannot feed, as nmf without categories
             if kind == FALLBACK:
                 raise  # there is nothing to learn from at all
@@ -72,18 +75,18 @@ def train_one(
     store: Artifacts,
     config: Config,
     model: Recommender,
-    split: Split,
+    past: Interactions,
     data: Interactions,
     version: str,
     facts: Mapping[str, object],
     progress: Progress,
     now: int,
 ) -> ModelCard:
-    """Trains the twin and the model and saves both."""
+    """Trains the twin on ``past`` and the model on ``data``, and saves both."""
     began = time.perf_counter()
     store.remove(version)  # what a run that was killed left of a version that nobody knows of yet
     twin = create(model.kind, msgspec.to_builtins(model.params))
-    twin.fit(split.train, seed=config.train.seed, progress=lambda a, b, note: progress(a, 2 * b, f"{note} (to be judged)"))
+    twin.fit(past, seed=config.train.seed, progress=lambda a, b, note: progress(a, 2 * b, f"{note} (to be judged)"))
     store.publish(f"{version}/{TWIN}", twin.save)
     model.fit(data, seed=config.train.seed, progress=lambda a, b, note: progress(a + b, 2 * b, note))
     store.publish(f"{version}/{MODEL}", model.save)

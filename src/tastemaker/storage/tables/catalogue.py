@@ -71,6 +71,13 @@ class Items:
         with reading(self.engine) as connection:
             return [item_of(row) for row in connection.execute(select(items).where(~items.c.deleted).order_by(items.c.item))]
 
+    def each(self) -> Iterator[ItemChange]:
+        """The same, one at a time, streamed from one moment: for catalogues that should not be held as a whole."""
+        chosen = select(items).where(~items.c.deleted).order_by(items.c.item)
+        with reading(self.engine) as connection:
+            for row in connection.execution_options(yield_per=5000).execute(chosen):
+                yield item_of(row)
+
     def deleted(self) -> frozenset[str]:
         """Ids of the items that were deleted: events may still speak of them."""
         with reading(self.engine) as connection:
