@@ -48,6 +48,7 @@ from tastemaker.models.interactions import (
     trainable,
     transposed,
 )
+from tastemaker.models.space import among, between
 from tastemaker.models.topk import of_length_one, top_scores, without
 
 Doubles = npt.NDArray[np.float64]
@@ -56,16 +57,16 @@ Doubles = npt.NDArray[np.float64]
 class AlsParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Hyper-parameters of ``als``."""
 
-    factors: Annotated[int, Meta(ge=1, le=2048)] | None = None
+    factors: Annotated[int, Meta(ge=1, le=2048, extra=among(32, 64, 128, 256))] | None = None
     """Dimensions of the vectors; unset, 64, or less for small data (``default_factors``). On large data more are better:
     256 find 15 % more than 64 among 40,000 items, at four times the cost."""
     epochs: Annotated[int, Meta(ge=1, le=1000)] = 5
     """Passes over the data; the loss hardly falls after five, and accuracy not at all."""
-    alpha0: Annotated[float, Meta(gt=0)] | None = None
+    alpha0: Annotated[float, Meta(gt=0, extra=between(0.001, 1.0, log=True))] | None = None
     """Weight of each pair without an event; unset, such that all pairs together weigh ``UNOBSERVED`` times the events."""
-    reg: Annotated[float, Meta(ge=0)] = 0.001
+    reg: Annotated[float, Meta(ge=0, extra=between(0.0001, 0.03, log=True))] = 0.001
     """Strength of the L2 penalty, before it is scaled by frequency."""
-    nu: Annotated[float, Meta(ge=0, le=2)] = 1.0
+    nu: Annotated[float, Meta(ge=0, le=2, extra=between(0.0, 1.0))] = 1.0
     """Exponent of frequency in the penalty: 0 is the same for all, 1 is in proportion to the weight of a row's terms."""
 
 
@@ -150,6 +151,11 @@ class Als:
         vectors = self.fold_in(histories)
         found = top_scores(vectors, self.factors, k, histories if exclude is None else exclude, allowed)
         return without(found, ~known(histories))
+
+    def scores(self, histories: Histories) -> Floats:
+        """Inner products with every item, (rows, items); zeros for a row about which nothing is known."""
+        found: Floats = self.fold_in(histories) @ self.factors.T
+        return found
 
     def similar(self, items: Ints, k: int) -> Recommendations:
         """By the cosine of the items' factors."""
