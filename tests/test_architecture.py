@@ -33,6 +33,8 @@ HEAVY = (
     "numba",
     "pyarrow",
     "scipy",
+    "optuna",
+    "matplotlib",
 )
 HOMES = {  # third party -> where alone it may be imported
     "redis": "storage/kv/redis",
@@ -48,6 +50,8 @@ HOMES = {  # third party -> where alone it may be imported
     "fastapi": "serving/",
     "starlette": "serving/",
     "uvicorn": "serving/",
+    "optuna": "pipelines/tuning",
+    "matplotlib": "pipelines/tuning_report",
 }
 LINES = 300
 BYTES = 200_000

@@ -20,6 +20,7 @@ COMMANDS = {
     "import": "tastemaker.cli.data:import_",
     "run": "tastemaker.cli.pipeline:run",
     "runs": "tastemaker.cli.pipeline:runs",
+    "tune": "tastemaker.cli.tuning:tune",
     "models": "tastemaker.cli.models:models",
     "deadletter": "tastemaker.cli.deadletter:deadletter",
     "keys": "tastemaker.cli.access:keys",

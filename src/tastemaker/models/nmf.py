@@ -36,6 +36,7 @@ from tastemaker.models.interactions import (
 )
 from tastemaker.models.nmf_kernels import add_shares, factorise, mixtures, ridge_of
 from tastemaker.models.row_kernels import add_by_item
+from tastemaker.models.space import between
 from tastemaker.models.topk import of_length_one, top_scores, without
 
 Doubles = npt.NDArray[np.float64]
@@ -44,11 +45,11 @@ Doubles = npt.NDArray[np.float64]
 class NmfParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Hyper-parameters of ``nmf``."""
 
-    factors: Annotated[int, Meta(ge=1, le=512)] = 8
+    factors: Annotated[int, Meta(ge=1, le=512, extra=between(2, 64, log=True))] = 8
     """Types of taste; never more than there are categories."""
     epochs: Annotated[int, Meta(ge=1, le=10_000)] = 200
     """Multiplicative updates of both factors."""
-    popularity: Annotated[float, Meta(ge=0, le=100)] = 0.1
+    popularity: Annotated[float, Meta(ge=0, le=100, extra=between(0.01, 10.0, log=True))] = 0.1
     """Share by which the most popular item of a category scores above one without events."""
 
 

@@ -27,6 +27,7 @@ from tastemaker.models.interactions import (
     trainable,
 )
 from tastemaker.models.row_kernels import add_by_item
+from tastemaker.models.space import between
 from tastemaker.models.topk import top_scores
 
 DAY = 86_400_000  # milliseconds
@@ -36,7 +37,7 @@ BLOCK = 1 << 20  # events weighed at once
 class PopularParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Hyper-parameters of ``popular``."""
 
-    half_life_days: Annotated[float, Meta(gt=0)] | None = None
+    half_life_days: Annotated[float, Meta(gt=0, extra=between(1.0, 1000.0, log=True))] | None = None
     """Days after which an event counts half; unset, all of time counts alike."""
 
 
