@@ -18,8 +18,17 @@ PARAMS: dict[str, dict[str, Any]] = {
     "als": {"factors": 12, "epochs": 6},
     "item_knn": {"neighbours": 30},
     "nmf": {"factors": 4, "epochs": 60},
+    "next_item": {"window": 8},
+    "transitions": {"neighbours": 40},
 }
-WRONG = {"popular": "half_life_days", "als": "factors", "item_knn": "neighbours", "nmf": "epochs"}
+WRONG = {
+    "popular": "half_life_days",
+    "als": "factors",
+    "item_knn": "neighbours",
+    "nmf": "epochs",
+    "next_item": "window",
+    "transitions": "neighbours",
+}
 IGNORES_HISTORY = {"popular"}
 
 USERS, ITEMS, CLUSTERS = 160, 60, 4

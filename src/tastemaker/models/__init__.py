@@ -30,6 +30,8 @@ MODELS = {
     "graph_filter": "tastemaker.models.graph_filter:GraphFilter",
     "blend": "tastemaker.models.blend:Blend",
     "rp3beta": "tastemaker.models.rp3beta:Rp3Beta",
+    "next_item": "tastemaker.models.next_item:NextItem",
+    "transitions": "tastemaker.models.transitions:Transitions",
 }
 
 UNTOUCHED = frozenset({"content"})
