@@ -18,6 +18,12 @@ PARAMS: dict[str, dict[str, Any]] = {
     "als": {"factors": 12, "epochs": 6},
     "item_knn": {"neighbours": 30},
     "nmf": {"factors": 4, "epochs": 60},
+    "content": {"half_life": 20.0},
+    "ridge": {"neighbours": 30},
+    "graph_filter": {"rank": 8},
+    "blend": {"parts": [{"kind": "ridge", "weight": 2.0}, {"kind": "als", "params": {"factors": 12}}]},
+    "ease": {"reg": 1.0},
+    "rp3beta": {"neighbours": 30},
     "next_item": {"window": 8},
     "transitions": {"neighbours": 40},
 }
@@ -26,12 +32,19 @@ WRONG = {
     "als": "factors",
     "item_knn": "neighbours",
     "nmf": "epochs",
+    "content": "half_life",
+    "ease": "reg",
+    "rp3beta": "neighbours",
     "next_item": "window",
     "transitions": "neighbours",
+    "ridge": "neighbours",
+    "graph_filter": "rank",
+    "blend": "parts",
 }
 IGNORES_HISTORY = {"popular"}
 
 USERS, ITEMS, CLUSTERS = 160, 60, 4
+WORDS = ("herbs", "stars", "trains", "violins")
 DAY = 86_400_000
 
 
@@ -57,6 +70,7 @@ def world() -> Interactions:
         now=90 * DAY,
         categories=Rows(np.arange(ITEMS + 2, dtype=np.int64), cluster_of(numbers).astype(np.int32)),
         category_names=tuple(f"c{number}" for number in range(CLUSTERS)),
+        texts=tuple(f"Item {item}: {WORDS[item % CLUSTERS]} and {WORDS[item % 3]}" for item in numbers.tolist()),
     )
 
 
