@@ -76,6 +76,9 @@ class Train(Section, frozen=True):
         "als",
     )
     seed: Annotated[int, Meta(ge=0, description="Seed of everything random in training and evaluation.")] = 0
+    memory_mb: Annotated[
+        int, Meta(ge=0, description="Training sets estimated to need more megabytes than this go through files in the home.")
+    ] = 4096
 
 
 class Evaluate(Section, frozen=True):

@@ -1,6 +1,7 @@
 """The lake's events as a training set: dense numbers, compressed rows, one history a user.
 
-The query is Ibis on DuckDB over the files of one pinned table version, so that a run tried again reads the same data.
+The query is Ibis on DuckDB over the files of one pinned table version, so that a run tried again reads the same data. What
+would need more memory than ``train.memory_mb`` goes into files (``large_training.py``); the training set is the same.
 """
 
 from __future__ import annotations
@@ -17,8 +18,11 @@ from tastemaker.errors import NotFound
 from tastemaker.features import table
 from tastemaker.models.interactions import Histories, Interactions, Vocabulary
 from tastemaker.pipelines.catalogue import Known
+from tastemaker.pipelines.large_training import Numbered, is_large, streamed
 from tastemaker.pipelines.pipeline import Window, summary_of
 from tastemaker.storage import Storage
+
+PLACE = "training"  # the folder of the home for training sets that memory does not hold
 
 
 def training_set(storage: Storage, config: Config, versions: Mapping[str, int]) -> Interactions:
@@ -28,36 +32,45 @@ def training_set(storage: Storage, config: Config, versions: Mapping[str, int]) 
     """
     if "interactions" not in versions:
         raise NotFound("there are no interactions to learn from: send events to the API or use `tastemaker import`")
-    found = storage.lake.scan(table.connect(), "interactions", versions["interactions"])
+    connection = table.connect()
+    found = storage.lake.scan(connection, "interactions", versions["interactions"])
     if found is None:
         raise NotFound("there are no interactions to learn from any more: everybody was erased")
-    events = table.distinct_events(found)
-    rows: pa.Table = table.histories(events, config.rewards, before=None, length=config.rewards.history).to_pyarrow()
-    if not len(rows):
+    query = table.histories(found, config.rewards, before=None, length=config.rewards.history)
+    if is_large(found, config.train.memory_mb):
+        events = streamed(connection, query, config.home / PLACE, config.train.memory_mb)
+    else:
+        events = in_memory(query.to_pyarrow())
+    if events is None:
         raise NotFound("no interaction is worth anything: all have weight 0 or lie under `at_least` (see [rewards.kinds])")
-    return interactions_of(rows, Known.of(storage.tables.items.each()), stated_preferences(storage))
+    return interactions_of(events, Known.of(storage.tables.items.each()), stated_preferences(storage))
 
 
-def interactions_of(rows: pa.Table, known: Known, stated: Mapping[str, Mapping[str, float]]) -> Interactions:
-    """(user, item, weight, time) rows as a training set; users and items are numbered in the order of their ids.
+def in_memory(rows: pa.Table) -> Numbered | None:
+    """(user, item, weight, time) rows as histories; users and items are numbered in the order of their ids. None: no rows."""
+    if not len(rows):
+        return None
+    users, user_of = numbered(rows["user"])
+    items, item_of = numbered(rows["item"])
+    weights, times = rows["weight"].to_numpy().astype(np.float32), rows["time"].to_numpy().astype(np.int64)
+    histories = Histories.grouped(user_of.astype(np.int64), item_of, weights, times, len(users))
+    return Numbered(users, items, histories, int(times.max()))
+
+
+def interactions_of(events: Numbered, known: Known, stated: Mapping[str, Mapping[str, float]]) -> Interactions:
+    """Histories with what is known of their items and users.
 
     Items without events stand behind those with events (``Known.all_items``).
     """
-    users, user_of = numbered(rows["user"])
-    items, item_of = numbered(rows["item"])
-    times = rows["time"].to_numpy()
-    histories = Histories.grouped(
-        user_of.astype(np.int64), item_of, rows["weight"].to_numpy().astype(np.float32), times.astype(np.int64), len(users)
-    )
-    everything, names = known.all_items(items), known.names
+    everything, names = known.all_items(events.items), known.names
     return Interactions(
-        users,
+        events.users,
         Vocabulary(everything),
-        histories,
-        int(times.max()),
+        events.histories,
+        events.now,
         known.category_rows(everything),
         names,
-        preference_matrix(users, {name: position for position, name in enumerate(names)}, stated),
+        preference_matrix(events.users, {name: position for position, name in enumerate(names)}, stated),
         known.text_of(everything),
     )
 
