@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.dense import interactions
+from dense import interactions
 from tastemaker.errors import ConfigError, StorageError
 from tastemaker.models import create
 from tastemaker.models.artifact import load_model
@@ -50,7 +50,7 @@ def test_every_part_of_an_artifact_is_guarded(tmp_path: Path) -> None:
     content = bytearray(arrays.read_bytes())
     content[len(content) // 2] ^= 1
     arrays.write_bytes(content)
-    with pytest.raises(StorageError, match="part-1.*damaged"):
+    with pytest.raises(StorageError, match=r"part-1.*damaged"):
         load_model(tmp_path / "model")
 
 

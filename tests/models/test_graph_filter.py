@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from models.dense import damp, interactions, rewards
+from dense import damp, interactions, rewards
 from tastemaker.models.graph_filter import GraphFilter, GraphFilterParams
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.dense import Doubles, damp, interactions, rewards
+from dense import Doubles, damp, interactions, rewards
 from tastemaker.models.interactions import Interactions
 from tastemaker.models.ridge import Ridge, RidgeParams
 

@@ -5,8 +5,9 @@ items x items. Here a target j is regressed on its ``neighbours`` alone, those w
 
     w_j = argmin |x_j - X_N w|^2 + lambda |w|^2 = (X_N' X_N + lambda)^-1 X_N' x_j
 
-with x_ui = r_ui / (D_u^user_power D_i^item_power), D = sums of rewards, and lambda = ``reg`` times the mean of |x_i|^2. Unlike a similarity, the weights know what the other
-neighbours say already, and unlike EASE's they are a few for each item. A history scores a target by the sum of
+with x_ui = r_ui / (D_u^user_power D_i^item_power), D = sums of rewards, and lambda = ``reg`` times the mean of |x_i|^2. Unlike
+a similarity, the weights know what the other neighbours say already, and unlike EASE's they are a few for each item. A history
+scores a target by the sum of
 
     r_i  D_i^-scale  w_ij  D_j^scale
 
