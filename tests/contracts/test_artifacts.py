@@ -37,13 +37,14 @@ def writer(**files: bytes) -> Callable[[Path], None]:
     def write(folder: Path) -> None:
         folder.mkdir(parents=True)
         for name, content in files.items():
+            (folder / name).parent.mkdir(exist_ok=True)
             (folder / name).write_bytes(content)
 
     return write
 
 
 def content(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def test_an_artifact_comes_back_as_it_was_written(store: Artifacts) -> None:
@@ -56,6 +57,17 @@ def test_an_artifact_comes_back_as_it_was_written(store: Artifacts) -> None:
     assert store.has("m-1/model")
     assert content(store.folder("m-1/model")) == {"a": b"1" * 3_000_000, "b": b""}
     assert content(store.folder("m-1/twin")) == {"a": b"2"}
+
+
+def test_an_artifact_may_have_folders_within(store: Artifacts, url: str, tmp_path: Path) -> None:
+    parts = {"model.json": b"{}", "part-0/model.json": b"0", "part-1/model.json": b"1"}
+    store.publish("blend-1/model", writer(**parts))
+    assert store.names() == ["blend-1/model"]
+    assert content(store.folder("blend-1/model")) == parts
+    other: Artifacts = resolve(url, MODELS, "connect.models")(url, tmp_path / "elsewhere")
+    assert content(other.folder("blend-1/model")) == parts
+    store.remove("blend-1")
+    assert store.names() == []
 
 
 def test_another_machine_finds_it(store: Artifacts, url: str, tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """The model store: folders of files by name (``als-20260131T120000000/model``), in a folder of this machine or in a bucket.
 
+Within an artifact there may be folders, too: a blend keeps each of its models in one.
+
 Models know local folders only. In a bucket an artifact is its files and, written last, a list of them with sizes and checksums:
 without the list there is no artifact, so one that is half uploaded is never seen. Who wants to load one gets a local folder,
 fetched into a cache under another name, checked, and renamed: processes that fetch at once do not disturb each other.
@@ -97,7 +99,8 @@ class Local:
 
     def names(self) -> list[str]:
         files = (path.relative_to(self.root).parent for path in self.root.rglob("*") if path.is_file())
-        return sorted({str(name) for name in files if name.parts and not any(part.startswith(".") for part in name.parts)})
+        found = {name for name in files if name.parts and not any(part.startswith(".") for part in name.parts)}
+        return sorted(str(name) for name in found if found.isdisjoint(name.parents))
 
     def inspect(self) -> Inspection:
         return Inspection("folder", problems=disk(self.root.absolute()))
@@ -131,7 +134,7 @@ class Remote:
             raise StorageError(f"{self.bucket.uri(name)}: this artifact is there already; give the new one a name of its own")
         with self.cache.draft() as draft:
             write(draft)
-            files = {path.name: describe(path) for path in sorted(draft.iterdir())}
+            files = {file: describe(draft / file) for file in files_of(draft)}
             for file in files:
                 self.bucket.upload(draft / file, f"{name}/{file}")
             listed = msgspec.json.encode(files)
@@ -160,12 +163,18 @@ class Remote:
         with self.cache.draft() as draft:
             draft.mkdir()
             for file, wanted in decode_list(listed).items():
-                path = draft / Path(file).name
+                path = draft / checked(file)
+                path.parent.mkdir(parents=True, exist_ok=True)
                 self.bucket.download(f"{name}/{file}", path)
                 if describe(path) != wanted:
                     where = self.bucket.uri(f"{name}/{file}")
                     raise StorageError(f"{where}: damaged, its checksum is not that of {WHOLE}; restore it or train again")
             return self.cache.put(name, listed, draft)
+
+
+def files_of(folder: Path) -> list[str]:
+    """Names of all files below a folder, relative to it."""
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
 
 
 def describe(path: Path) -> File:

@@ -10,6 +10,7 @@ from pathlib import Path
 from tastemaker.errors import Conflict
 from tastemaker.registry import live
 from tastemaker.storage import Storage
+from tastemaker.storage.artifacts import files_of
 
 Progress = Callable[[int, int, str], None]
 
@@ -57,5 +58,4 @@ def duplicate(folder: Path, place: Path) -> None:
 
 def sums(folder: Path) -> dict[str, str]:
     """SHA-256 of each file."""
-    files = sorted(path for path in folder.iterdir() if path.is_file())
-    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+    return {file: hashlib.sha256((folder / file).read_bytes()).hexdigest() for file in files_of(folder)}
