@@ -17,7 +17,7 @@ from msgspec.structs import replace
 
 import world
 from tastemaker.config import Config, Evaluate, Reward, Rewards
-from tastemaker.domain import Interaction
+from tastemaker.domain import Interaction, ItemChange, UserChange
 from tastemaker.errors import ConfigError, Conflict, InputError, NotFound, StorageError
 from tastemaker.evaluation.evaluate import lists_of, with_fallback
 from tastemaker.evaluation.metrics import evaluate_lists
@@ -128,7 +128,11 @@ def test_another_study_begins_with_other_data_or_settings_and_no_other(filled: t
     storage.log.append([Interaction("late", world.BASE * 2, "u1", "i1", "click")]).result()
     archive(storage.log, storage.lake)
     names.append(task_of(storage, config, "popular").name)
-    assert len({name, *names}) == 7
+    storage.tables.users.put([UserChange("more", world.BASE * 2, "u1", {"Drama": 1.0})])
+    names.append(task_of(storage, config, "popular").name)
+    storage.tables.items.put([ItemChange("more", world.BASE * 2, "i1", "Film 1", ("Horror", "Drama"))])
+    names.append(task_of(storage, config, "popular").name)
+    assert len({name, *names}) == 9
 
 
 class PlainParams(msgspec.Struct, frozen=True):

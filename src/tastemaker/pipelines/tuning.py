@@ -85,7 +85,7 @@ def search(
             if all(trial.value is None for trial in study.tried):
                 raise
             interrupted = True
-        watch(len(study.tried), trials or 0, pace.so_far())
+        watch(len(study.tried), trials or len(study.tried), pace.so_far())
         return found_by(task, study, interrupted)
 
 

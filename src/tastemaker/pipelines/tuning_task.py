@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 
 from tastemaker import __version__
 from tastemaker.config import Config
@@ -24,7 +23,7 @@ from tastemaker.evaluation.metrics import Doubles, evaluate_lists
 from tastemaker.evaluation.splits import Split
 from tastemaker.evaluation.translation import translated
 from tastemaker.models import MODELS, Progress, Recommender, create, model_class, silent
-from tastemaker.models.interactions import Interactions
+from tastemaker.models.interactions import Histories, Interactions
 from tastemaker.models.space import Range, space_of
 from tastemaker.pipelines.steps.ingest import TABLES
 from tastemaker.pipelines.steps.train import FALLBACK, check_metric, split_of
@@ -108,16 +107,29 @@ def fingerprint(data: Interactions, facts: list[object]) -> str:
 
     The content counts, not the version of the table: a lake that was only compacted is the same data.
     """
-    found = hashlib.sha256(repr(facts).encode())
-    for names in (data.users, data.items.ids, data.category_names):
-        found.update("\0".join(names).encode() + b"\1")
-    histories, categories = data.histories, data.categories
-    arrays: list[npt.NDArray[Any]] = [histories.indptr, histories.items, histories.weights, histories.times, data.preferences]
-    arrays += [] if categories is None else [categories.indptr, categories.items]
-    for array in arrays:
-        found.update(repr(array.shape).encode())
-        found.update(np.ascontiguousarray(array).tobytes())
-    return found.hexdigest()[:12]
+    digest = hashlib.sha256(repr(facts).encode())
+    for each in fields(data):
+        feed(digest, getattr(data, each.name))
+    return digest.hexdigest()[:12]
+
+
+def feed(digest: hashlib._Hash, thing: Any) -> None:
+    """Adds the content of a part of a training set, wherever it lies: in memory or in files."""
+    if isinstance(thing, Histories):
+        thing = (thing.indptr, thing.items, thing.weights, thing.times)
+    if isinstance(thing, np.ndarray):
+        digest.update(repr((thing.shape, thing.dtype.str)).encode())
+        digest.update(np.ascontiguousarray(thing).reshape(-1).view(np.uint8).data)
+    elif isinstance(thing, tuple) and all(isinstance(part, str) for part in thing):
+        digest.update(f"{len(thing)} names".encode() + "\0".join(thing).encode())
+    elif isinstance(thing, tuple):
+        for part in thing:
+            feed(digest, part)
+    elif is_dataclass(thing):
+        for each in fields(thing):
+            feed(digest, getattr(thing, each.name))
+    else:
+        digest.update(repr(thing).encode())
 
 
 def folder_of(task: Task) -> Path:
