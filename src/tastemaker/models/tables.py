@@ -1,7 +1,8 @@
 """Item-to-item weights: how much an item of the history speaks for each target, in the three forms that fit into memory.
 
-``Neighbours`` keeps a few targets of each item, ``Matrix`` all of them, ``LowRank`` a product of two thin matrices. A linear
-model (``linear.py``) is a sum of such tables: score(j) = sum over the history's entries e of w_e T[item_e, j].
+``Neighbours`` keeps a few targets of each item, ``Matrix`` all of them, ``LowRank`` a product of two thin matrices (and
+``terms.Terms`` of two sparse ones). A linear model (``linear.py``) is a sum of such tables: score(j) = sum over the history's
+entries e of w_e T[item_e, j].
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import numpy as np
 
 from tastemaker.models.artifact import Array
 from tastemaker.models.interactions import Floats, Histories, Ints, Longs, Rows
+from tastemaker.models.terms import Terms
 from tastemaker.models.topk import FEW, PARALLEL
 
 
@@ -138,10 +140,11 @@ class LowRank:
         return cls(arrays["left"], arrays["right"])
 
 
-KINDS: dict[str, type[Neighbours] | type[Matrix] | type[LowRank]] = {
+KINDS: dict[str, type[Neighbours] | type[Matrix] | type[LowRank] | type[Terms]] = {
     "neighbours": Neighbours,
     "matrix": Matrix,
     "low_rank": LowRank,
+    "terms": Terms,
 }
 NAMES = {cls: name for name, cls in KINDS.items()}
 

@@ -27,11 +27,12 @@ class Known:
     def of(cls, items: Iterable[ItemChange]) -> Known:
         """From items in the order of their ids, one at a time: what is not needed is not held."""
         categories, texts, active = {}, {}, []
+        same: dict[tuple[str, ...], tuple[str, ...]] = {}  # many items have the same few categories
         for item in items:
             if item.active:
                 active.append(item.item)
             if item.categories:
-                categories[item.item] = item.categories
+                categories[item.item] = same.setdefault(item.categories, item.categories)
             words = words_of(item)
             if words:
                 texts[item.item] = words
