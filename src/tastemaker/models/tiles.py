@@ -9,6 +9,8 @@ Addresses are plain integers, ``array.ctypes.data`` plus 4 bytes a number: the c
 their bounds.
 """
 
+# ruff: noqa: ARG001 - numba reads the parameters' names; the code is built from the values that it passes on
+
 from __future__ import annotations
 
 from typing import Any
@@ -98,9 +100,7 @@ def multiply(typing: Any, a: Any, a_step: Any, b: Any, b_step: Any, depth: Any, 
 
 
 @intrinsic
-def multiply_above(
-    typing: Any, a: Any, a_step: Any, b: Any, b_step: Any, depth: Any, bars: Any, out: Any, masks: Any
-) -> Any:
+def multiply_above(typing: Any, a: Any, a_step: Any, b: Any, b_step: Any, depth: Any, bars: Any, out: Any, masks: Any) -> Any:
     """Whether any row has a product that is not below its bar, (ROWS,) float32; NaN is not below.
 
     If there are any, writes the products to out, (ROWS, WIDTH), and which of a row's they are, as bits, to masks,
@@ -110,7 +110,9 @@ def multiply_above(
     def build(_context: Any, builder: ir.IRBuilder, _signature: Any, arguments: Any) -> ir.Value:
         *operands, bar, target, mask = arguments
         found = products(builder, *operands)
-        bits = [passing(builder, found[row], builder.load(pointer(builder, bar, LONG(row), REAL), align=4)) for row in range(ROWS)]
+        bits = [
+            passing(builder, found[row], builder.load(pointer(builder, bar, LONG(row), REAL), align=4)) for row in range(ROWS)
+        ]
         everything = bits[0]
         for each in bits[1:]:
             everything = builder.or_(everything, each)

@@ -39,7 +39,7 @@ def share(work: Callable[[int], None], pieces: int) -> None:
         try:
             while not errors and (piece := next(following)) < pieces:
                 work(piece)
-        except BaseException as error:  # noqa: BLE001 - raised below, in the caller's thread
+        except BaseException as error:  # raised below, in the thread of the caller
             errors.append(error)
 
     others = [threading.Thread(target=run, name=f"kernel-{number}") for number in range(min(threads(), pieces) - 1)]
