@@ -15,6 +15,7 @@ from tastemaker.models.interactions import Histories, Interactions, Rows, Vocabu
 
 PARAMS: dict[str, dict[str, Any]] = {
     "popular": {"half_life_days": 30.0},
+    "trending": {"short_days": 3.0},
     "als": {"factors": 12, "epochs": 6},
     "item_knn": {"neighbours": 30},
     "nmf": {"factors": 4, "epochs": 60},
@@ -29,6 +30,7 @@ PARAMS: dict[str, dict[str, Any]] = {
 }
 WRONG = {
     "popular": "half_life_days",
+    "trending": "short_days",
     "als": "factors",
     "item_knn": "neighbours",
     "nmf": "epochs",
@@ -41,7 +43,7 @@ WRONG = {
     "graph_filter": "rank",
     "blend": "parts",
 }
-IGNORES_HISTORY = {"popular"}
+IGNORES_HISTORY = {"popular", "trending"}
 
 USERS, ITEMS, CLUSTERS = 160, 60, 4
 WORDS = ("herbs", "stars", "trains", "violins")

@@ -23,6 +23,7 @@ from tastemaker.models.interactions import Bools, Floats, Histories, Interaction
 
 MODELS = {
     "popular": "tastemaker.models.popular:Popular",
+    "trending": "tastemaker.models.trending:Trending",
     "als": "tastemaker.models.als:Als",
     "item_knn": "tastemaker.models.item_knn:ItemKnn",
     "nmf": "tastemaker.models.nmf:Nmf",

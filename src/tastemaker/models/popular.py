@@ -1,4 +1,4 @@
-"""The most popular items: what everybody else did, weighted by reward and, if wanted, by age.
+"""The most popular items: what everybody else did, weighted by reward and, if wanted, by age and by segment.
 
 It is the baseline that every other model must beat, and the answer for people of whom nothing is known.
 """
@@ -6,32 +6,21 @@ It is the baseline that every other model must beat, and the answer for people o
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, ClassVar, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 import msgspec
 import numpy as np
 from msgspec import Meta
 
+from tastemaker.errors import InputError
 from tastemaker.models import Progress, Recommendations, silent
 from tastemaker.models.artifact import load_artifact, params_of, save_artifact
-from tastemaker.models.interactions import (
-    Bools,
-    Floats,
-    Histories,
-    Interactions,
-    Ints,
-    Rows,
-    Vocabulary,
-    checked,
-    single,
-    trainable,
-)
-from tastemaker.models.row_kernels import add_by_item
-from tastemaker.models.space import between
-from tastemaker.models.topk import top_scores
-
-DAY = 86_400_000  # milliseconds
-BLOCK = 1 << 20  # events weighed at once
+from tastemaker.models.dense import BLOCK
+from tastemaker.models.everybody import Everybody, aged_sums
+from tastemaker.models.interactions import Bools, Floats, Histories, Interactions, Rows, checked, trainable
+from tastemaker.models.segments import Segments
+from tastemaker.models.space import among, between
+from tastemaker.models.topk import require_rows, select
 
 
 class PopularParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -39,31 +28,31 @@ class PopularParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     half_life_days: Annotated[float, Meta(gt=0, extra=between(1.0, 1000.0, log=True))] | None = None
     """Days after which an event counts half; unset, all of time counts alike."""
+    segments: Annotated[Literal["none", "categories"], Meta(extra=among("none", "categories"))] = "none"
+    """``categories``: popularity among people whose favourite category is that of the history; ``none``: among all."""
+    strength: Annotated[float, Meta(gt=0, extra=between(1.0, 10_000.0, log=True))] = 100.0
+    """Rewards of everybody that are added to those of a segment, so that a small one does not follow a few people."""
 
 
-class Popular:
+class Popular(Everybody):
     """Sums of rewards by item. An item without events is never recommended."""
 
     kind: ClassVar[str] = "popular"
     Params: ClassVar[type[msgspec.Struct]] = PopularParams
 
     def __init__(self, params: PopularParams | None = None) -> None:
-        self.params = params or PopularParams()
-        self.items = Vocabulary(())
-        self.losses: tuple[float, ...] = ()
-        self.counts: Floats = np.zeros(0, np.float32)  # (items,)
+        super().__init__(params)
+        self.segments: Segments | None = None
 
     def fit(self, data: Interactions, *, seed: int = 0, progress: Progress = silent) -> Self:  # noqa: ARG002 (the port's)
         histories = trainable(data)
-        counts, seen = np.zeros(len(data.items)), np.zeros(len(data.items), np.bool_)
-        for start in range(0, len(histories.items), BLOCK):
-            part = slice(start, start + BLOCK)
-            items, weights = histories.items[part], histories.weights[part].astype(np.float64)
-            seen[items[weights > 0]] = True
-            if self.params.half_life_days is not None:
-                ages = np.maximum(data.now - histories.times[part], 0) / (self.params.half_life_days * DAY)
-                weights *= np.exp2(-ages)
-            add_by_item(items, weights, counts)
+        if self.params.segments == "categories":
+            if data.categories is None or len(data.categories.items) == 0:
+                remedy = "no item has a category to make segments of; import items with categories, or set it to none"
+                raise InputError("models.popular.segments", self.params.segments, remedy)
+            count = len(data.category_names)
+            self.segments = Segments.of(histories, data.categories, count, data.now, self.params.half_life_days)
+        counts, seen = aged_sums(histories, len(data.items), data.now, self.params.half_life_days)
         # an event so old that its weight vanishes is still an event
         self.counts = np.where(seen, np.maximum(counts, np.finfo(np.float32).tiny), 0).astype(np.float32)
         self.items = data.items
@@ -73,31 +62,37 @@ class Popular:
     def recommend(
         self, histories: Histories, k: int, *, exclude: Rows | None = None, allowed: Bools | None = None
     ) -> Recommendations:
+        """What is popular with everybody, or in the segment that each history is of; an empty one is of none."""
+        if self.segments is None:
+            return super().recommend(histories, k, exclude=exclude, allowed=allowed)
         histories = checked(histories, len(self.items))
-        ones = np.ones((len(histories), 1), np.float32)  # one factor for all: popularity is a model of rank one
-        return top_scores(ones, self.counts[:, None], k, histories if exclude is None else exclude, allowed, floor=0.0)
+        excluded, found = histories if exclude is None else exclude, []
+        require_rows(excluded, len(histories))
+        for start in range(0, max(len(histories), 1), BLOCK):
+            stop = min(start + BLOCK, len(histories))
+            scores = self.scores(histories.take(np.arange(start, stop)))
+            found.append(select(scores, k, excluded.part(start, stop), allowed, floor=0.0))
+        return Recommendations(np.concatenate([one.items for one in found]), np.concatenate([one.scores for one in found]))
 
     def scores(self, histories: Histories) -> Floats:
-        return np.tile(self.counts, (len(histories), 1))
-
-    def similar(self, items: Ints, k: int) -> Recommendations:
-        """Nothing: popularity knows no likeness."""
-        return Recommendations(np.full((len(items), k), -1, np.int32), np.full((len(items), k), -np.inf, np.float32))
-
-    def explain(self, histories: Histories, item: int) -> Floats:
-        parts: Floats = self.contributions(histories, np.array([item], np.int32))[0]
-        return parts
-
-    def contributions(self, histories: Histories, items: Ints) -> Floats:
-        """Zeros: the score owes nothing to the history."""
-        return np.zeros((len(items), len(single(histories).items)), np.float32)
+        """Sums of rewards; of a segment, as large as if everybody were like it."""
+        if self.segments is None:
+            return super().scores(histories)
+        favourite = self.segments.favourites(checked(histories, len(self.items)))
+        scores = np.empty((len(histories), len(self.items)), np.float32)
+        for segment in np.unique(favourite).tolist():
+            scores[favourite == segment] = self.segments.counts(segment, self.counts, self.params.strength)
+        return scores
 
     def save(self, folder: Path) -> None:
-        save_artifact(folder, self.kind, self.params, self.items, {"counts": self.counts})
+        arrays = self.segments.arrays() if self.segments is not None else {}
+        save_artifact(folder, self.kind, self.params, self.items, {"counts": self.counts, **arrays})
 
     @classmethod
     def load(cls, folder: Path) -> Self:
         artifact = load_artifact(folder, cls.kind)
         model = cls(params_of(artifact, PopularParams, folder))
         model.items, model.counts = artifact.items, artifact.arrays["counts"]
+        if model.params.segments == "categories":
+            model.segments = Segments.loaded(artifact.arrays)
         return model
