@@ -4,7 +4,7 @@ ARGS ?=
 VENV := .venv
 RUN := $(VENV)/bin/
 
-.PHONY: help demo test check bench docs setup clean
+.PHONY: help demo test check bench bench-models docs setup clean
 
 help:            ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -23,6 +23,9 @@ check: $(VENV)/test-ready ## style, types, layers
 
 bench: $(VENV)/test-ready ## every benchmark; writes the tables of benchmarks/README.md
 	@$(RUN)python -m benchmarks $(ARGS)
+
+bench-models: $(VENV)/bench-ready ## quality and cost of the models beside implicit and irspack; writes benchmarks/report/models.html
+	@$(RUN)python -m benchmarks.models $(ARGS)
 
 docs: $(VENV)/test-ready ## the reference pages, from the code
 	@$(RUN)python docs/generate.py
@@ -46,4 +49,9 @@ $(VENV)/test-ready: $(VENV)/bin/python pyproject.toml constraints.txt
 	@echo "── installing tastemaker with what its tests need"
 	@$(RUN)pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test,docs]'
 	@$(RUN)python tests/servers.py
+	@touch $@ $(VENV)/ready
+
+$(VENV)/bench-ready: $(VENV)/bin/python pyproject.toml constraints.txt
+	@echo "── installing tastemaker with the libraries that models are measured beside"
+	@$(RUN)pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
 	@touch $@ $(VENV)/ready
