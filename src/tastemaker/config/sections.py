@@ -62,6 +62,10 @@ class Rewards(Section, frozen=True):
         default_factory=dict
     )
     history: Annotated[int, Meta(ge=1, le=10_000, description="Newest events of a user that models see.")] = 500
+    half_life_days: Annotated[
+        float,
+        Meta(ge=0, description="Days before a user's newest event for an event to count half; 0: all count alike."),
+    ] = 0.0
 
 
 class Train(Section, frozen=True):

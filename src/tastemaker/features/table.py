@@ -22,7 +22,7 @@ from tastemaker.config import Rewards
 from tastemaker.errors import InputError, LeakError, did_you_mean
 from tastemaker.features.catalog import BY_NAME, FEATURES, FIELDS, Events, Feature, Key
 from tastemaker.features.kinds import Kind, Part, Recent
-from tastemaker.features.rewards import reward_column
+from tastemaker.features.rewards import DAY, reward_column
 
 KEYS: dict[Key, tuple[str, ...]] = {"user": ("user",), "item": ("item",), "user_category": ("user", "category")}
 
@@ -38,10 +38,11 @@ def distinct_events(events: ir.Table) -> ir.Table:
     return events.mutate(nth=ibis.row_number().over(first)).filter(lambda t: t.nth == 0).drop("nth")
 
 
-def histories(events: ir.Table, rewards: Rewards, *, before: int | None = None, length: int) -> ir.Table:
+def histories(events: ir.Table, rewards: Rewards, *, before: int | None = None, length: int, aging: bool = False) -> ir.Table:
     """The newest ``length`` rewarded events of each user before a time (ms; None: all): ``user, item, weight, time``.
 
-    Ordered by user, then oldest first, ties in time by offset: what ``fold.advance`` keeps in a state.
+    Ordered by user, then oldest first, ties in time by offset: what ``fold.advance`` keeps in a state. With ``aging``, weights
+    are what models read (``rewards.aged``).
     """
     rewarded = distinct_events(events).mutate(weight=lambda t: reward_column(rewards, t.kind, t.value))
     rewarded = rewarded.filter(lambda t: t.weight != 0.0)
@@ -49,7 +50,16 @@ def histories(events: ir.Table, rewards: Rewards, *, before: int | None = None, 
         rewarded = rewarded.filter(lambda t: t.time < before)
     newest = ibis.window(group_by="user", order_by=(ibis.desc("time"), ibis.desc("offset")))
     kept = rewarded.mutate(age=ibis.row_number().over(newest)).filter(lambda t: t.age < length)
-    return kept.order_by("user", "time", "offset").select("user", "item", "weight", "time")
+    return (aged(kept, rewards) if aging else kept).order_by("user", "time", "offset").select("user", "item", "weight", "time")
+
+
+def aged(rows: ir.Table, rewards: Rewards) -> ir.Table:
+    """``rewards.aged`` over columns."""
+    if not rewards.half_life_days:
+        return rows
+    newest = rows.time.max().over(ibis.window(group_by="user"))
+    half_lives = (newest - rows.time).cast("float64") / (rewards.half_life_days * DAY)
+    return rows.mutate(weight=rows.weight * ibis.literal(2.0) ** -half_lives)
 
 
 def stream(interactions: ir.Table, rewards: Rewards, views: ir.Table | None = None) -> ir.Table:

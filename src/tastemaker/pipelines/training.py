@@ -36,7 +36,7 @@ def training_set(storage: Storage, config: Config, versions: Mapping[str, int]) 
     found = storage.lake.scan(connection, "interactions", versions["interactions"])
     if found is None:
         raise NotFound("there are no interactions to learn from any more: everybody was erased")
-    query = table.histories(found, config.rewards, before=None, length=config.rewards.history)
+    query = table.histories(found, config.rewards, before=None, length=config.rewards.history, aging=True)
     if is_large(found, config.train.memory_mb):
         events = streamed(connection, query, config.home / PLACE, config.train.memory_mb)
     else:

@@ -95,6 +95,7 @@ class Current:
                 bundle.fallback,
                 _trending(trending) if trending is not None else (),
                 self.config.serving.because,
+                self.config.rewards.half_life_days,
             )
             if bundle is not now.bundle:
                 rehearse(shelf)

@@ -17,7 +17,7 @@ def compose_block(shelf: Shelf, histories: Sequence[History], k: int) -> list[Co
     model = shelf.model
     if model is None or model.kind == "popular" or not histories:
         return [one(shelf, history, k) for history in histories]
-    rows = [numbered(history, model.items) for history in histories]
+    rows = [numbered(history, model.items, shelf.half_life_days) for history in histories]
     block = stacked(rows)
     seen = Rows(block.indptr, block.items)
     found = model.recommend(block, k, exclude=seen, allowed=shelf.catalogue.mask(model.items))

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from tastemaker.domain import History, Reason, Scored
+from tastemaker.features.rewards import aged
 from tastemaker.models import Recommender
 from tastemaker.models.interactions import Floats, Histories, Ints, Rows, Vocabulary
 from tastemaker.slates.catalogue import Catalogue
@@ -27,6 +28,7 @@ class Shelf:
     fallback: Recommender | None = None
     trending: tuple[tuple[str, float], ...] = ()
     because: str = "Because you watched {title}"
+    half_life_days: float = 0.0  # see ``rewards.aged``; 0 where histories come with their age counted
 
 
 @dataclass(frozen=True)
@@ -46,15 +48,15 @@ class Wish:
     exclude: frozenset[str] = frozenset()  # never shown: consumed items and those of the request
 
 
-def numbered(history: History, vocabulary: Vocabulary) -> Histories:
-    """The history in a model's numbers, without the items it does not know."""
-    known = vocabulary.number
+def numbered(history: History, vocabulary: Vocabulary, half_life_days: float = 0.0) -> Histories:
+    """The history in a model's numbers, without the items it does not know, its age counted."""
+    known, weights = vocabulary.number, aged(history.weights, history.times, half_life_days)
     kept = [position for position, item in enumerate(history.items) if item in known]
     return Histories.of(
         [
             (
                 [known[history.items[position]] for position in kept],
-                [history.weights[position] for position in kept],
+                [weights[position] for position in kept],
                 [history.times[position] for position in kept],
             )
         ]
@@ -71,7 +73,7 @@ def personal(shelf: Shelf, taste: Taste, wish: Wish) -> Iterator[Scored]:
     model = shelf.model
     if model is None or model.kind == "popular" or not taste.history.items:
         return
-    history = numbered(taste.history, model.items)
+    history = numbered(taste.history, model.items, shelf.half_life_days)
     found = model.recommend(
         history,
         wish.k,

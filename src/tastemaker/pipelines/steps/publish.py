@@ -60,7 +60,8 @@ def write_slates(
     items = storage.tables.items
     catalogue = Catalogue.of(items.all(), items.stamp(), items.deleted())
     standby = load_model(storage.models.folder(fallback))
-    shelf = Shelf(catalogue, model, standby, because=config.serving.because)  # trending would be stale when it is shown
+    # Trending would be stale when it is shown; the training set has counted the histories' age.
+    shelf = Shelf(catalogue, model, standby, because=config.serving.because)
     erased = erased_users(storage)
     block = config.publish.block
     for start in range(0, len(data.users), block):
