@@ -236,14 +236,16 @@ HEAD = """<!doctype html>
   :root { --ink: #e3e7ee; --paper: #14181f; --soft: #9aa5b5; --line: #323a46; --note: #3a3220 }
 }
 body { margin: 0; background: var(--paper); color: var(--ink); font: 16px/1.5 system-ui, sans-serif }
-main { max-width: 60rem; margin: 0 auto; padding: 1.5rem }
+main { max-width: 72rem; margin: 0 auto; padding: 1.5rem }
 h1 { font-size: 1.7rem } h2 { font-size: 1.3rem; margin-top: 3rem; border-top: 1px solid var(--line); padding-top: 1rem }
 p { max-width: 46rem } small, nav, figcaption, dt { color: var(--soft) } a { color: #2f7fd6 }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .2rem 1rem; font-size: .9rem } dd { margin: 0 }
-figure { margin: 1.5rem 0 } figcaption { font-weight: 600 } svg { width: 100%; height: auto; font-family: system-ui, sans-serif }
+figure { margin: 1.5rem 0 } figcaption { font-weight: 600 } svg { width: 100%; max-width: 60rem; height: auto }
+svg text { fill: currentColor; font-size: 10px }
 .wide { overflow-x: auto } table { border-collapse: collapse; font-size: .85rem; font-variant-numeric: tabular-nums }
 th, td { padding: .25rem .6rem; text-align: right; white-space: nowrap; border-bottom: 1px solid var(--line) }
 th:first-child, td:first-child, td:nth-child(2) { text-align: left } td.text { white-space: normal; text-align: left }
+.sortable td:nth-child(2) { white-space: normal; min-width: 11rem } th:nth-child(2) { text-align: left }
 th { color: var(--soft); font-weight: 600 } .sortable th { cursor: pointer }
 .note { background: var(--note); padding: .5rem .8rem }
 .tastemaker { color: #2f7fd6 } .implicit { color: #d9782b } .irspack { color: #2a9d6f } .legend span { margin-right: 1.2rem }
