@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-import numba
+import msgspec
 import numpy as np
 import numpy.typing as npt
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from tastemaker.models import workers
 from tastemaker.models.als import UNOBSERVED, Als, AlsParams
-from tastemaker.models.als_kernels import eigenbasis, gramian, solve_exactly
-from tastemaker.models.interactions import Histories, Interactions, Vocabulary, row_sums
+from tastemaker.models.als_kernels import solve_exactly
+from tastemaker.models.als_products import eigenbasis, gramian, rotate
+from tastemaker.models.als_training import Alternation, random_factors
+from tastemaker.models.interactions import Histories, Interactions, Vocabulary, row_sums, transposed
 
 Doubles = npt.NDArray[np.float64]
 
@@ -64,7 +69,7 @@ def test_fold_in_is_the_last_half_step_of_training_run_to_its_end(model: Als) ->
     spectrum, basis = eigenbasis(model.factors)
     half_step = solve_exactly(model.factors @ basis, DATA.histories, model.alpha0 * spectrum, ridge)
     scores = half_step @ (model.factors @ basis).T
-    np.testing.assert_allclose(model.fold_in(DATA.histories) @ model.factors.T, scores, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(model.fold_in(DATA.histories) @ model.factors.T, scores, rtol=1e-5, atol=1e-5)
 
 
 def test_the_loss_is_that_of_all_pairs_written_out(model: Als) -> None:
@@ -139,12 +144,59 @@ def test_an_item_without_events_stays_at_zero(model: Als) -> None:
     assert not model.factors[ITEMS - 1].any()
 
 
-def test_the_number_of_threads_changes_no_bit() -> None:
-    together = Als(PARAMS).fit(DATA, seed=1).factors
-    threads = numba.get_num_threads()
-    numba.set_num_threads(1)
-    try:
-        alone = Als(PARAMS).fit(DATA, seed=1).factors
-    finally:
-        numba.set_num_threads(threads)
-    np.testing.assert_array_equal(alone, together)
+def test_the_number_of_threads_changes_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+    fitted = []
+    for count in (1, 2, 5):
+        monkeypatch.setattr(workers, "threads", lambda count=count: count)
+        model = Als(PARAMS).fit(DATA, seed=1)
+        fitted.append((model.factors.tobytes(), model.losses, model.fold_in(DATA.histories).tobytes()))
+    assert fitted[0] == fitted[1] == fitted[2]
+
+
+def test_the_reported_loss_is_the_training_objective() -> None:
+    """The half-steps add it up on their way; ``loss`` takes it from the finished factors."""
+    rows, columns = DATA.histories, transposed(DATA.histories, ITEMS)
+    model = Als(PARAMS)
+    model.alpha0 = 0.1
+    ridges = model.ridge(rows, ITEMS), model.ridge(columns, USERS)
+    items, users = random_factors(ITEMS, 16, seed=4), np.zeros((USERS, 16), np.float32)
+    sides = Alternation(rows, columns, *ridges, 0.1, users, items)
+    for _ in range(4):
+        reported = sides.epoch()
+        assert reported == pytest.approx(model.loss(rows, users, items, *ridges), rel=1e-5)
+
+
+def test_training_ends_early_only_where_a_tolerance_says_so() -> None:
+    words: list[str] = []
+    endless = msgspec.structs.replace(PARAMS, epochs=60)
+    full = Als(endless).fit(DATA, seed=1)
+    short = Als(msgspec.structs.replace(endless, tolerance=0.01)).fit(
+        DATA, seed=1, progress=lambda *call: words.append(str(call))
+    )
+    assert len(full.losses) == 60
+    assert 2 <= len(short.losses) < 40
+    assert short.losses == full.losses[: len(short.losses)], "the epochs that were run are the same"
+    assert short.changes[-1] < 0.01
+    assert all(change >= 0.01 for change in short.changes[:-1])
+    assert words[-1].startswith("(60, 60, ")
+    assert f"ended after {len(short.losses)} epochs" in words[-1]
+
+
+def test_a_penalty_of_zero_and_more_factors_than_items_train_to_numbers() -> None:
+    fitted = Als(AlsParams(factors=80, epochs=3, reg=0.0)).fit(DATA)
+    assert np.isfinite(fitted.factors).all()
+    assert np.isfinite(fitted.fold_in(DATA.histories)).all()
+    assert fitted.losses[2] < fitted.losses[0]
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1, 700), st.integers(1, 150), st.integers(0, 2**32))
+def test_gramians_and_rotations_are_those_of_numpy(rows: int, f: int, seed: int) -> None:
+    random = np.random.default_rng(seed)
+    factors = random.normal(size=(rows, f)).astype(np.float32)
+    basis = random.normal(size=(f, f)).astype(np.float32)
+    wide = factors.astype(np.float64)
+    np.testing.assert_allclose(gramian(factors), wide.T @ wide, rtol=1e-4, atol=1e-4 * rows**0.5)
+    rotated = factors.copy()
+    rotate(rotated, basis)
+    np.testing.assert_allclose(rotated, wide @ basis, rtol=1e-4, atol=1e-4 * f**0.5)

@@ -15,23 +15,23 @@ only the row's own events, and the diagonal is a preconditioner for nothing (``s
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, ClassVar, Self
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
+import scipy.linalg
 from msgspec import Meta
 
+from tastemaker.errors import InputError
 from tastemaker.models import Progress, Recommendations, silent
-from tastemaker.models.als_kernels import (
-    eigenbasis,
-    entry_shares,
-    gramian,
-    half_step,
-    observed_loss,
-    solve_exactly,
-)
+from tastemaker.models.als_kernels import STEPS, entry_shares, observed_loss, solve_exactly
+from tastemaker.models.als_products import column_squares, eigenbasis, gramian, rotate
+from tastemaker.models.als_training import FIRST_STEPS, Alternation, random_factors
 from tastemaker.models.artifact import load_artifact, params_of, save_artifact
 from tastemaker.models.interactions import (
     Bools,
@@ -68,6 +68,8 @@ class AlsParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Strength of the L2 penalty, before it is scaled by frequency."""
     nu: Annotated[float, Meta(ge=0, le=2, extra=between(0.0, 1.0))] = 1.0
     """Exponent of frequency in the penalty: 0 is the same for all, 1 is in proportion to the weight of a row's terms."""
+    tolerance: Annotated[float, Meta(ge=0, lt=1)] = 0.0
+    """Training ends before its last epoch when one lowers the loss by less than this share of it; 0 never ends early."""
 
 
 UNOBSERVED = 24.0
@@ -93,41 +95,80 @@ class Als:
         self.params = params or AlsParams()
         self.items = Vocabulary(())
         self.losses: tuple[float, ...] = ()
+        self.start: Als | None = None  # a model whose items training begins from; ``fit`` lets go of it
         self.alpha0 = self.params.alpha0 or 0.0
-        self.factors: Floats = np.zeros((0, 1), np.float32)  # (items, f)
-        self.spectrum: Doubles = np.zeros(1)  # (f,), eigenvalues of factors.T @ factors
-        self.directions: Floats = self.factors  # (items, f), factors of length 1, for similar()
+        self.people = 0  # users in training
+        self.crowd: Doubles = np.zeros((1, 1))  # (f, f), Gramian of their factors, in the items' basis
+        self.settle(np.zeros((0, 1), np.float32))
 
     def fit(self, data: Interactions, *, seed: int = 0, progress: Progress = silent) -> Self:
-        params, rows = self.params, trainable(data)
-        columns = transposed(rows, len(data.items))
-        n_users, n_items = len(rows), len(data.items)
-        f = params.factors or default_factors(n_users, n_items)
+        """As all models do. ``losses`` says how it went, and ``changes`` by how much each epoch helped."""
+        rows, n_items = trainable(data), len(data.items)
+        columns = transposed(rows, n_items)
         total = float(rows.weights.sum(dtype=np.float64))
-        self.alpha0 = params.alpha0 or UNOBSERVED * total / (n_users * n_items)
-        user_ridge, item_ridge = self.ridge(rows, n_items), self.ridge(columns, n_users)
-        random = np.random.default_rng(seed)
-        items = random.normal(0, 0.1 / np.sqrt(f), (n_items, f)).astype(np.float32)
-        users = np.zeros((n_users, f), np.float32)
-        losses = []
-        for epoch in range(params.epochs):
-            spectrum, basis = eigenbasis(items)
-            items, users = items @ basis, users @ basis
-            half_step(items, rows, self.alpha0 * spectrum, user_ridge, users)
-            spectrum, basis = eigenbasis(users)
-            items, users = items @ basis, users @ basis
-            half_step(users, columns, self.alpha0 * spectrum, item_ridge, items)
-            losses.append(self.loss(rows, users, items, user_ridge, item_ridge))
-            progress(epoch + 1, params.epochs, f"loss {losses[-1]:.6g}")
-        self.losses, self.items = tuple(losses), data.items
-        self.settle(items @ eigenbasis(items)[1])
+        self.alpha0 = self.params.alpha0 or UNOBSERVED * total / (len(rows) * n_items)
+        items = self.first_factors(len(rows), data.items, seed)
+        users = np.zeros((len(rows), items.shape[1]), np.float32)
+        ridges = self.ridge(rows, n_items), self.ridge(columns, len(rows))
+        sides = Alternation(rows, columns, *ridges, self.alpha0, users, items)
+        self.losses = self.run(sides, progress)
+        self.items, self.people, self.start = data.items, len(rows), None
+        _, basis = eigenbasis(items)
+        rotate(items, basis)
+        self.crowd = basis.T.astype(np.float64) @ gramian(users) @ basis
+        self.settle(items)
         return self
+
+    def run(self, sides: Alternation, progress: Progress) -> tuple[float, ...]:
+        """Epochs until the last, or until one helps too little. Returns the loss after each."""
+        epochs, losses = self.params.epochs, list[float]()
+        for epoch in range(epochs):
+            warm = epoch == 0 and self.start is not None
+            losses.append(sides.epoch(FIRST_STEPS if warm else STEPS))
+            note = f"loss {losses[-1]:.6g}"
+            if epoch and losses[-2] - losses[-1] < self.params.tolerance * losses[-2]:
+                progress(epochs, epochs, f"{note}, ended after {epoch + 1} epochs")
+                break
+            progress(epoch + 1, epochs, note)
+        return tuple(losses)
+
+    @property
+    def changes(self) -> tuple[float, ...]:
+        """By which share each epoch but the first lowered the loss."""
+        return tuple((before - after) / before for before, after in pairwise(self.losses))
+
+    def warm(self, previous: Als) -> Self:
+        """Lets ``fit`` begin from the items of an earlier model, matched by id; new items begin at random, as all do else.
+
+        One or two epochs then do what five do from nothing. Raises ``InputError`` if the numbers of factors differ; where
+        the hyper-parameter is unset, it is that of the earlier model.
+        """
+        f = previous.factors.shape[1]
+        if self.params.factors not in (None, f):
+            raise InputError("factors", self.params.factors, f"the model to start from has {f}; use these, or start from nothing")
+        self.start = previous
+        return self
+
+    def first_factors(self, n_users: int, items: Vocabulary, seed: int) -> Floats:
+        """What training begins from, (items, f)."""
+        if self.start is None:
+            return random_factors(len(items), self.params.factors or default_factors(n_users, len(items)), seed)
+        factors = random_factors(len(items), self.start.factors.shape[1], seed)
+        number = self.start.items.number
+        matched = np.array([number.get(name, -1) for name in items.ids], np.int64)
+        factors[matched >= 0] = self.start.factors[matched[matched >= 0]]
+        return factors
 
     def settle(self, factors: Floats) -> None:
         """Takes item factors that are already in their eigenbasis."""
-        self.factors = np.ascontiguousarray(factors)
-        self.spectrum = np.maximum(np.diagonal(gramian(self.factors)), 0.0)
-        self.directions = of_length_one(self.factors)
+        self.factors: Floats = np.ascontiguousarray(factors)  # (items, f)
+        self.spectrum: Doubles = column_squares(self.factors)  # (f,), eigenvalues of factors.T @ factors
+        self.__dict__.pop("directions", None)
+
+    @cached_property
+    def directions(self) -> Floats:
+        """Factors of length 1, (items, f), for ``similar``."""
+        return of_length_one(self.factors)
 
     def ridge(self, rows: Histories, others: int) -> Doubles:
         """Each row's share of the penalty, (rows,): reg * (sum of rewards + alpha0 * rows of the other side)^nu."""
@@ -144,6 +185,43 @@ class Als:
         histories = checked(histories, len(self.items))
         ridge = self.ridge(histories, len(self.items))
         return solve_exactly(self.factors, histories, self.alpha0 * self.spectrum, ridge)
+
+    def fold_in_items(self, events: Histories, users: Histories) -> Floats:
+        """Vectors of items that came after training: the items' half-step run to its end, (new items, f).
+
+        ``events``: a row for each new item, whose ``items`` are numbers of rows of ``users``; ``users``: what these people did
+        with items that the model knows. Pairs without an event are those with the users of training. Raises ``InputError``
+        for numbers out of range.
+        """
+        events = checked(events, len(users))
+        spectrum, basis = scipy.linalg.eigh(self.crowd)
+        vectors = np.ascontiguousarray(self.fold_in(users) @ basis.astype(np.float32))
+        found: Floats = solve_exactly(
+            vectors, events, self.alpha0 * np.maximum(spectrum, 0.0), self.ridge(events, self.people)
+        ) @ basis.T.astype(np.float32)
+        return found
+
+    def with_items(self, names: Sequence[str], vectors: Floats) -> Als:
+        """A model that knows these items too, with vectors of ``fold_in_items``; this one stays as it is.
+
+        Raises ``InputError`` for a name that is known already or given twice, and for vectors of another shape.
+        """
+        known_names = set(self.items.ids)
+        for name in names:
+            if name in known_names:
+                raise InputError("names", name, "the model has this item already; give new names, each once")
+            known_names.add(name)
+        if vectors.shape != (len(names), self.factors.shape[1]):
+            raise InputError("vectors", vectors.shape, f"give one row of {self.factors.shape[1]} numbers for each name")
+        grown = Als(self.params)
+        grown.items, grown.losses = Vocabulary((*self.items.ids, *names)), self.losses
+        grown.alpha0, grown.people = self.alpha0, self.people
+        factors = np.concatenate([self.factors, vectors.astype(np.float32)])
+        _, basis = eigenbasis(factors)
+        rotate(factors, basis)
+        grown.crowd = basis.T.astype(np.float64) @ self.crowd @ basis
+        grown.settle(factors)
+        return grown
 
     def recommend(
         self, histories: Histories, k: int, *, exclude: Rows | None = None, allowed: Bools | None = None
@@ -173,7 +251,12 @@ class Als:
         return entry_shares(self.factors, histories.items, histories.weights, diagonal, self.factors[items])
 
     def save(self, folder: Path) -> None:
-        arrays = {"factors": self.factors, "alpha0": np.array(self.alpha0)}
+        arrays = {
+            "factors": self.factors,
+            "alpha0": np.array(self.alpha0),
+            "crowd": self.crowd,
+            "people": np.array(self.people),
+        }
         save_artifact(folder, self.kind, self.params, self.items, arrays, self.losses)
 
     @classmethod
@@ -182,5 +265,6 @@ class Als:
         model = cls(params_of(artifact, AlsParams, folder))
         model.items, model.losses = artifact.items, artifact.losses
         model.alpha0 = float(artifact.arrays["alpha0"])
+        model.crowd, model.people = artifact.arrays["crowd"], int(artifact.arrays["people"])
         model.settle(artifact.arrays["factors"])
         return model
