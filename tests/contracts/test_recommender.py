@@ -27,6 +27,7 @@ PARAMS: dict[str, dict[str, Any]] = {
     "rp3beta": {"neighbours": 30},
     "next_item": {"window": 8},
     "transitions": {"neighbours": 40},
+    "session_knn": {"neighbours": 50},
 }
 WRONG = {
     "popular": "half_life_days",
@@ -42,6 +43,7 @@ WRONG = {
     "ridge": "neighbours",
     "graph_filter": "rank",
     "blend": "parts",
+    "session_knn": "neighbours",
 }
 IGNORES_HISTORY = {"popular", "trending"}
 

@@ -35,6 +35,7 @@ MODELS = {
     "rp3beta": "tastemaker.models.rp3beta:Rp3Beta",
     "next_item": "tastemaker.models.next_item:NextItem",
     "transitions": "tastemaker.models.transitions:Transitions",
+    "session_knn": "tastemaker.models.session_knn:SessionKnn",
 }
 
 UNTOUCHED = frozenset({"content"})

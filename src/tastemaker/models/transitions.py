@@ -119,7 +119,10 @@ def reached(
                 law,
                 rate,
                 bidirectional,
-                *(item_damp, target_damp, targets, values),
+                item_damp,
+                target_damp,
+                targets,
+                values,
             )
         found.append((targets, values))
         progress(stop, len(events), "items")
