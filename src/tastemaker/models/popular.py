@@ -19,7 +19,7 @@ from tastemaker.models.dense import BLOCK
 from tastemaker.models.everybody import Everybody, aged_sums
 from tastemaker.models.interactions import Bools, Floats, Histories, Interactions, Rows, checked, trainable
 from tastemaker.models.segments import Segments
-from tastemaker.models.space import among, between
+from tastemaker.models.space import between
 from tastemaker.models.topk import require_rows, select
 
 
@@ -28,9 +28,9 @@ class PopularParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     half_life_days: Annotated[float, Meta(gt=0, extra=between(1.0, 1000.0, log=True))] | None = None
     """Days after which an event counts half; unset, all of time counts alike."""
-    segments: Annotated[Literal["none", "categories"], Meta(extra=among("none", "categories"))] = "none"
+    segments: Literal["none", "categories"] = "none"
     """``categories``: popularity among people whose favourite category is that of the history; ``none``: among all."""
-    strength: Annotated[float, Meta(gt=0, extra=between(1.0, 10_000.0, log=True))] = 100.0
+    strength: Annotated[float, Meta(gt=0)] = 100.0
     """Rewards of everybody that are added to those of a segment, so that a small one does not follow a few people."""
 
 

@@ -25,6 +25,7 @@ from tastemaker.evaluation.translation import translated
 from tastemaker.models import MODELS, Progress, Recommender, create, model_class, silent
 from tastemaker.models.interactions import Histories, Interactions
 from tastemaker.models.space import Range, space_of
+from tastemaker.models.untouched import suited
 from tastemaker.pipelines.steps.ingest import TABLES
 from tastemaker.pipelines.steps.train import FALLBACK, check_metric, split_of
 from tastemaker.pipelines.training import training_set
@@ -50,7 +51,8 @@ class Task:
         settings = self.config.evaluate
         k = int(settings.metric.partition("@")[2])
         model = create(self.kind, {**self.config.models.get(self.kind, {}), **params})
-        model.fit(self.split.train, seed=self.config.train.seed, progress=progress)
+        train = suited(self.kind, self.split.train, self.split.train)
+        model.fit(train, seed=self.config.train.seed, progress=progress)
         recommend = translated(model, self.split.train.items)
         if self.standby is not None:
             recommend = with_fallback(recommend, translated(self.standby, self.split.train.items))
