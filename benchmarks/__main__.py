@@ -7,7 +7,9 @@ import sys
 
 NAMES = (
     "models",
+    "kernels",
     "importing",
+    "growth",
     "serving",
     "serving_remote",
     "ingesting",
