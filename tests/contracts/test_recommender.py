@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tastemaker.errors import ConfigError, InputError, StorageError
-from tastemaker.models import MODELS, Recommendations, Recommender, create
+from tastemaker.models import IMPERSONAL, MODELS, Recommendations, Recommender, create
 from tastemaker.models.artifact import load_model
 from tastemaker.models.interactions import Histories, Interactions, Rows, Vocabulary
 
@@ -40,12 +40,12 @@ WRONG = {
     "rp3beta": "neighbours",
     "next_item": "window",
     "transitions": "neighbours",
+    "session_knn": "neighbours",
     "ridge": "neighbours",
     "graph_filter": "rank",
     "blend": "parts",
-    "session_knn": "neighbours",
 }
-IGNORES_HISTORY = {"popular", "trending"}
+IGNORES_HISTORY = IMPERSONAL
 
 USERS, ITEMS, CLUSTERS = 160, 60, 4
 WORDS = ("herbs", "stars", "trains", "violins")

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import world
 from tastemaker.domain import History, ItemChange
 from tastemaker.models import Recommender, create
-from tastemaker.models.interactions import Histories, Interactions, Vocabulary
+from tastemaker.models.interactions import Histories, Interactions, Rows, Vocabulary
 from tastemaker.slates.batch import compose_block
 from tastemaker.slates.catalogue import Catalogue
 from tastemaker.slates.compose import LADDER, RUNGS, Composed, compose
@@ -150,6 +150,25 @@ def test_a_short_slate_says_why() -> None:
     assert compose(Shelf(), Taste(HISTORIES[0]), Wish(3)) == Composed(
         (), "empty", "the catalogue is empty: send item events, or interactions and train a model"
     )
+
+
+def test_popularity_by_segment_is_that_of_the_one_who_asks() -> None:
+    lists_of = [sorted(CATALOGUE.items[name].categories) for name in VOCABULARY.ids]
+    names = tuple(sorted({name for found in lists_of for name in found}))
+    indptr = np.cumsum([0, *(len(found) for found in lists_of)])
+    rows = Rows(indptr, np.array([names.index(name) for found in lists_of for name in found], np.int32))
+    model = create("popular", {"segments": "categories", "strength": 1.0}).fit(
+        replace(DATA, categories=rows, category_names=names)
+    )
+    shelf = Shelf(CATALOGUE, model, model)
+    lists = set()
+    for history in HISTORIES:
+        made = compose(shelf, Taste(history), Wish(5))
+        assert made.rung == "popular"
+        lists.add(tuple(offer.item for offer in made.items))
+    assert len(lists) > 1
+    ageless = create("popular").fit(DATA)
+    assert len({compose(Shelf(CATALOGUE, ageless, ageless), Taste(history), Wish(5)).items for history in HISTORIES}) == 1
 
 
 def test_without_any_model_the_newest_items_are_shown() -> None:

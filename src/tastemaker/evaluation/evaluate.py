@@ -43,6 +43,7 @@ class Evaluation:
     excluded: dict[str, int]  # reason -> how many were left out
     seconds: float  # for all lists
     latency_ms: float  # median for one user
+    touched: float = 1.0  # share of the items that have training events: what most models can cover at all
 
 
 def evaluate(
@@ -90,6 +91,7 @@ def evaluate(
         excluded=split.excluded,
         seconds=seconds,
         latency_ms=latency(recommend, split.histories, max(ks), seed),
+        touched=float((popularity > 0).mean()) if len(popularity) else 1.0,
     )
 
 

@@ -41,6 +41,9 @@ MODELS = {
 UNTOUCHED = frozenset({"content"})
 """Kinds that can recommend items without a single event; the others learn without these (``untouched.py``)."""
 
+IMPERSONAL = frozenset({"popular", "trending"})
+"""Kinds that say the same to everybody, or to a segment: their lists are nobody's own."""
+
 Progress = Callable[[int, int, str], None]
 """Called with (steps done, steps in all, a word on the state) while a model trains."""
 

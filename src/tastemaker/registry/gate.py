@@ -94,10 +94,14 @@ def not_worse(facts: Facts) -> Check:
 
 
 def coverage(facts: Facts) -> Check:
-    """Not the same few items for everybody."""
+    """Not the same few items for everybody. A catalogue that nobody touched yet for the most part does not raise the bar."""
     name = f"coverage@{facts.metric.partition('@')[2]}"
-    found, least = facts.candidate.evaluation.beyond[name], facts.gate.coverage
-    message = f"{found:.1%} of the catalogue is recommended to somebody ({name}); {least:.1%} is needed"
+    judged = facts.candidate.evaluation
+    found, least = judged.beyond[name], facts.gate.coverage * judged.touched
+    message = (
+        f"{found:.1%} of the catalogue is recommended to somebody ({name}); {least:.1%} is needed, "
+        f"{facts.gate.coverage:.1%} of the {judged.touched:.1%} with training events"
+    )
     return Check("coverage", found, least, found >= least, message)
 
 

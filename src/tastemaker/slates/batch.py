@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from tastemaker.domain import History
+from tastemaker.models import IMPERSONAL
 from tastemaker.models.interactions import Histories, Rows
 from tastemaker.slates.compose import Composed, compose
 from tastemaker.slates.sources import Shelf, Taste, Wish, explained, numbered
@@ -15,7 +16,7 @@ from tastemaker.slates.sources import Shelf, Taste, Wish, explained, numbered
 def compose_block(shelf: Shelf, histories: Sequence[History], k: int) -> list[Composed]:
     """The ``k`` best items for each history; histories that fill less than a slate go down the ladder by themselves."""
     model = shelf.model
-    if model is None or model.kind == "popular" or not histories:
+    if model is None or model.kind in IMPERSONAL or not histories:
         return [one(shelf, history, k) for history in histories]
     rows = [numbered(history, model.items, shelf.half_life_days) for history in histories]
     block = stacked(rows)

@@ -12,7 +12,7 @@ import numpy as np
 
 from tastemaker.domain import History, Reason, Scored
 from tastemaker.features.rewards import aged
-from tastemaker.models import Recommender
+from tastemaker.models import IMPERSONAL, Recommender
 from tastemaker.models.interactions import Floats, Histories, Ints, Rows, Vocabulary
 from tastemaker.slates.catalogue import Catalogue
 
@@ -71,7 +71,7 @@ def one_row(vocabulary: Vocabulary, items: frozenset[str]) -> Rows:
 def personal(shelf: Shelf, taste: Taste, wish: Wish) -> Iterator[Scored]:
     """The live model on the user's history, each item with the past item that speaks most for it."""
     model = shelf.model
-    if model is None or model.kind == "popular" or not taste.history.items:
+    if model is None or model.kind in IMPERSONAL or not taste.history.items:
         return
     history = numbered(taste.history, model.items, shelf.half_life_days)
     found = model.recommend(
@@ -128,13 +128,13 @@ def trending(shelf: Shelf, _taste: Taste, wish: Wish) -> Iterator[Scored]:
             yield Scored(item, score, "trending", (Reason("trending", text="Trending now"),))
 
 
-def popular(shelf: Shelf, _taste: Taste, wish: Wish) -> Iterator[Scored]:
-    """What many did, as of the last training."""
+def popular(shelf: Shelf, taste: Taste, wish: Wish) -> Iterator[Scored]:
+    """What many did, as of the last training; many like them, where popularity is told by segment."""
     model = shelf.fallback
     if model is None:
         return
     found = model.recommend(
-        Histories.empty(),
+        numbered(taste.history, model.items, shelf.half_life_days),
         wish.k,
         exclude=one_row(model.items, wish.exclude),
         allowed=shelf.catalogue.mask(model.items, wish.category),
