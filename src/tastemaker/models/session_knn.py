@@ -58,7 +58,7 @@ class SessionKnnParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Newest sessions of each item that are looked at; a request takes longer with more, and finds better neighbours."""
     window: Annotated[int, Meta(ge=1, le=kernels.SLOTS)] = 20
     """How many of the last events of the history are looked at."""
-    half_life: Annotated[float, Meta(gt=0, extra=between(1.0, 10.0, log=True))] | None = 3.5
+    half_life: Annotated[float, Meta(gt=0, extra=between(1.0, 10.0, log=True))] | None = 3.0
     """Places from the end of the history after which an event says half as much; unset, all say alike."""
     distance_half_life: Annotated[float, Meta(gt=0, extra=between(1.0, 10.0, log=True))] | None = 3.0
     """Places after the shared event at which a session's item gets half the vote; unset, all get the same."""
