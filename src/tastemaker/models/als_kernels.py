@@ -15,6 +15,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
+from tastemaker.models.als_steps import accumulate, dot
 from tastemaker.models.interactions import Floats, Histories, Ints, Longs
 from tastemaker.models.topk import FEW
 from tastemaker.models.workers import share
@@ -22,7 +23,7 @@ from tastemaker.models.workers import share
 Doubles = npt.NDArray[np.float64]
 Reals = npt.NDArray[np.floating]
 
-LANES = 64  # row r belongs to lane r mod 64: popular rows, which often come first, are spread
+LANES = 64  # stretches of rows with as many events each, one behind the other as they lie in memory
 STEPS = 2  # preconditioned steps per training half-step; two do better than three plain ones
 TOLERANCE = 1e-7  # of the residual in fold-in, relative to that at the start, in the preconditioner's norm
 
@@ -60,9 +61,11 @@ def sweep(
     """All rows, lane by lane; a few rows without waking a thread."""
     arguments = (fixed, rows.indptr, rows.items, rows.weights, dense, ridge, moving, steps, tolerance)
     if len(rows) <= FEW:
-        lane(0, 1, *arguments, parts[0])
-    else:
-        share(lambda first: lane(first, LANES, *arguments, parts[first]), LANES)
+        lane(0, len(rows), *arguments, parts[0])
+        return
+    work = rows.indptr + np.arange(len(rows) + 1)  # before each row: its events, and one for itself
+    bounds = np.searchsorted(work, np.linspace(0, work[-1], LANES + 1)).tolist()
+    share(lambda number: lane(bounds[number], bounds[number + 1], *arguments, parts[number]), LANES)
 
 
 def entry_shares(fixed: Floats, others: Ints, weights: Floats, diagonal: Doubles, right: Floats) -> Floats:
@@ -86,43 +89,6 @@ def observed_loss(users: Floats, items: Floats, rows: Histories) -> float:
 
     share(work, LANES)
     return float(parts.sum())
-
-
-@numba.njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
-def dot(a: Reals, b: Reals) -> np.floating:
-    total = a.dtype.type(0)
-    for c in range(len(a)):
-        total += a[c] * b[c]
-    return total
-
-
-@numba.njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract"})
-def accumulate(fixed: Floats, others: Ints, weights: Floats, target: Reals, x: Reals, total: Reals) -> float:
-    """Adds w (target - q . x) q of each event to ``total``; returns the sum of w (target - q . x)^2. target: (1,)."""
-    wanted, e, squares = target[0], 0, 0.0
-    while e + 4 <= len(others):
-        q0, q1, q2, q3 = fixed[others[e]], fixed[others[e + 1]], fixed[others[e + 2]], fixed[others[e + 3]]
-        m0, m1, m2, m3 = -wanted, -wanted, -wanted, -wanted
-        for c in range(len(x)):
-            m0 += q0[c] * x[c]
-            m1 += q1[c] * x[c]
-            m2 += q2[c] * x[c]
-            m3 += q3[c] * x[c]
-        s0, s1, s2, s3 = weights[e] * m0, weights[e + 1] * m1, weights[e + 2] * m2, weights[e + 3] * m3
-        squares += s0 * m0 + s1 * m1 + s2 * m2 + s3 * m3
-        for c in range(len(x)):
-            total[c] -= s0 * q0[c] + s1 * q1[c] + s2 * q2[c] + s3 * q3[c]
-        e += 4
-    while e < len(others):
-        q, miss = fixed[others[e]], -wanted
-        for c in range(len(x)):
-            miss += q[c] * x[c]
-        part = weights[e] * miss
-        squares += part * miss
-        for c in range(len(x)):
-            total[c] -= part * q[c]
-        e += 1
-    return squares
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract"})
@@ -150,7 +116,7 @@ def solve_row(
         inverse[c] = target[0] / diagonal
         residual[c] = -diagonal * x[c]
         loss -= residual[c] * x[c]
-    loss += accumulate(fixed, others, weights, target, x, residual)
+    loss += accumulate(fixed, others, weights, target, x, residual, True)
     norm = dense[0] * 0
     for c in range(len(x)):
         direction[c] = residual[c] * inverse[c]
@@ -161,7 +127,7 @@ def solve_row(
             break
         for c in range(len(x)):
             product[c] = -(dense[c] + ridge) * direction[c]
-        accumulate(fixed, others, weights, target[1:], direction, product)
+        accumulate(fixed, others, weights, target[1:], direction, product, False)
         length = -norm / dot(direction, product)
         loss -= length * norm
         for c in range(len(x)):
@@ -181,7 +147,7 @@ def solve_row(
 @numba.njit(cache=True, nogil=True)
 def lane(
     first: int,
-    lanes: int,
+    last: int,
     fixed: Floats,
     indptr: Longs,
     items: Ints,
@@ -193,13 +159,13 @@ def lane(
     tolerance: float,
     part: Doubles,
 ) -> None:
-    """Every ``lanes``-th row from the first one on; adds loss and penalty to ``part``, (2,).
+    """Rows ``first`` to ``last``; adds loss and penalty to ``part``, (2,).
 
     A row without a single term is at zero and stays there.
     """
     scratch, target = np.empty((4, fixed.shape[1]), moving.dtype), np.zeros(2, moving.dtype)
     target[0] = 1
-    for row in range(first, len(moving), lanes):
+    for row in range(first, last):
         start, stop = indptr[row], indptr[row + 1]
         if start == stop:
             moving[row] = 0
