@@ -153,7 +153,8 @@ def test_a_short_slate_says_why() -> None:
 
 
 def test_popularity_by_segment_is_that_of_the_one_who_asks() -> None:
-    lists_of = [sorted(CATALOGUE.items[name].categories) for name in VOCABULARY.ids]
+    of = {change.item: sorted(change.categories) for change in world.catalogue(ITEMS)}
+    lists_of = [of[name] for name in VOCABULARY.ids]
     names = tuple(sorted({name for found in lists_of for name in found}))
     indptr = np.cumsum([0, *(len(found) for found in lists_of)])
     rows = Rows(indptr, np.array([names.index(name) for found in lists_of for name in found], np.int32))
