@@ -182,3 +182,12 @@ def test_every_exception_to_a_check_has_a_reason_beside_it() -> None:
         if bare.search(line)
     ]
     assert found == []
+
+
+def test_no_kernel_is_compiled_in_two_ways() -> None:
+    """Numba's cache on disk does not tell two compilations of one function apart: the first would serve for both."""
+    for path in sorted((SOURCE / "models").glob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            called = node.func.func if isinstance(node, ast.Call) and isinstance(node.func, ast.Call) else None
+            name = ast.unparse(called) if called is not None else ""
+            assert name not in ("numba.njit", "njit"), f"{path.name}:{node.lineno}: decorate a function of its own"  # type: ignore[attr-defined]

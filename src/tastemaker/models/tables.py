@@ -169,33 +169,61 @@ def unpacked(arrays: Mapping[str, Array]) -> tuple[Table, ...]:
     return tuple(KINDS[kind].of(fields) for (_, kind), fields in sorted(found.items()))
 
 
-def add_list_rows(
+# One function for each way to compile: numba's cache on disk does not tell two compilations of the same function apart.
+
+
+@numba.njit(cache=True, nogil=True)
+def add_list(items: Ints, weights: Floats, starts: Longs, targets: Ints, values: Floats, scores: Floats) -> None:
+    """One history's weighted sparse rows, added to its scores, (items,)."""
+    for entry in range(len(items)):
+        weight = weights[entry]
+        if weight != 0:
+            for place in range(starts[items[entry]], starts[items[entry] + 1]):
+                scores[targets[place]] += weight * values[place]
+
+
+@numba.njit(cache=True, nogil=True)
+def add_lists(indptr: Longs, items: Ints, weights: Floats, starts: Longs, targets: Ints, values: Floats, scores: Floats) -> None:
+    """``add_list`` for each row, by one thread."""
+    for row in range(len(scores)):
+        own = slice(indptr[row], indptr[row + 1])
+        add_list(items[own], weights[own], starts, targets, values, scores[row])
+
+
+@numba.njit(cache=True, nogil=True, parallel=True)
+def add_lists_together(
     indptr: Longs, items: Ints, weights: Floats, starts: Longs, targets: Ints, values: Floats, scores: Floats
 ) -> None:
-    """Sparse rows. Compiled for one thread and for all."""
+    """``add_list`` for each row, by all threads."""
     for row in numba.prange(len(scores)):
-        for entry in range(indptr[row], indptr[row + 1]):
-            weight = weights[entry]
-            for place in range(starts[items[entry]], starts[items[entry] + 1]):
-                scores[row, targets[place]] += weight * values[place]
+        own = slice(indptr[row], indptr[row + 1])
+        add_list(items[own], weights[own], starts, targets, values, scores[row])
 
 
-add_lists = numba.njit(cache=True, nogil=True)(add_list_rows)
-add_lists_together = numba.njit(cache=True, nogil=True, parallel=True)(add_list_rows)
+@numba.njit(cache=True, nogil=True)
+def add_line(items: Ints, weights: Floats, values: Floats, scores: Floats) -> None:
+    """One history's weighted dense rows, added to its scores, (columns,)."""
+    for entry in range(len(items)):
+        weight, line = weights[entry], values[items[entry]]
+        if weight != 0:
+            for target in range(len(scores)):
+                scores[target] += weight * line[target]
 
 
-def add_dense_rows(indptr: Longs, items: Ints, weights: Floats, values: Floats, scores: Floats) -> None:
-    """Dense rows. Compiled for one thread and for all."""
+@numba.njit(cache=True, nogil=True)
+def add_lines(indptr: Longs, items: Ints, weights: Floats, values: Floats, scores: Floats) -> None:
+    """``add_line`` for each row, by one thread."""
+    for row in range(len(scores)):
+        own = slice(indptr[row], indptr[row + 1])
+        add_line(items[own], weights[own], values, scores[row])
+
+
+@numba.njit(cache=True, nogil=True, parallel=True)
+def add_lines_together(indptr: Longs, items: Ints, weights: Floats, values: Floats, scores: Floats) -> None:
+    """``add_line`` for each row, by all threads."""
     for row in numba.prange(len(scores)):
-        for entry in range(indptr[row], indptr[row + 1]):
-            weight, line = weights[entry], values[items[entry]]
-            if weight != 0:
-                for target in range(scores.shape[1]):
-                    scores[row, target] += weight * line[target]
-
-
-add_lines = numba.njit(cache=True, nogil=True)(add_dense_rows)
-add_lines_together = numba.njit(cache=True, nogil=True, parallel=True)(add_dense_rows)
+        own = slice(indptr[row], indptr[row + 1])
+        add_line(items[own], weights[own], values, scores[row])
 
 
 @numba.njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})

@@ -88,7 +88,9 @@ def invert(indptr: Longs, terms: Ints, values: Floats, boosts: Floats, places: L
             to_items[place], to_values[place] = item, values[entry] * boosts[item]
 
 
-def add_profiles_by_lane(
+@numba.njit(cache=True, nogil=True)
+def add_lane(
+    lane: int,
     indptr: Longs,
     items: Ints,
     weights: Floats,
@@ -101,26 +103,62 @@ def add_profiles_by_lane(
     term_values: Floats,
     scores: Floats,
 ) -> None:
-    """Rows of scores, each by one thread and in one order. Compiled for one thread and for all."""
+    """Every ``LANES``-th row of scores from ``lane`` on."""
+    profile = np.zeros(len(term_starts) - 1, np.float32)
+    for row in range(lane, len(scores), LANES):
+        for term in range(stated.shape[1]):
+            profile[term] += stated[row, term]
+        for entry in range(indptr[row], indptr[row + 1]):
+            weight, item = weights[entry], items[entry]
+            for place in range(starts[item], starts[item + 1]):
+                profile[terms[place]] += weight * values[place]
+        for term in range(len(profile)):
+            share = profile[term]
+            if share != 0:
+                profile[term] = 0
+                for place in range(term_starts[term], term_starts[term + 1]):
+                    scores[row, term_items[place]] += share * term_values[place]
+
+
+# One function for each way to compile: numba's cache on disk does not tell two compilations of the same function apart.
+
+
+@numba.njit(cache=True, nogil=True)
+def add_profile_rows(
+    indptr: Longs,
+    items: Ints,
+    weights: Floats,
+    stated: Floats,
+    starts: Longs,
+    terms: Ints,
+    values: Floats,
+    term_starts: Longs,
+    term_items: Ints,
+    term_values: Floats,
+    scores: Floats,
+) -> None:
+    """Rows of scores, by one thread."""
+    for lane in range(min(LANES, len(scores))):
+        add_lane(lane, indptr, items, weights, stated, starts, terms, values, term_starts, term_items, term_values, scores)
+
+
+@numba.njit(cache=True, nogil=True, parallel=True)
+def add_profile_rows_together(
+    indptr: Longs,
+    items: Ints,
+    weights: Floats,
+    stated: Floats,
+    starts: Longs,
+    terms: Ints,
+    values: Floats,
+    term_starts: Longs,
+    term_items: Ints,
+    term_values: Floats,
+    scores: Floats,
+) -> None:
+    """Rows of scores, by all threads, each in one order."""
     for lane in numba.prange(min(LANES, len(scores))):
-        profile = np.zeros(len(term_starts) - 1, np.float32)
-        for row in range(lane, len(scores), LANES):
-            for term in range(stated.shape[1]):
-                profile[term] += stated[row, term]
-            for entry in range(indptr[row], indptr[row + 1]):
-                weight, item = weights[entry], items[entry]
-                for place in range(starts[item], starts[item + 1]):
-                    profile[terms[place]] += weight * values[place]
-            for term in range(len(profile)):
-                share = profile[term]
-                if share != 0:
-                    profile[term] = 0
-                    for place in range(term_starts[term], term_starts[term + 1]):
-                        scores[row, term_items[place]] += share * term_values[place]
-
-
-add_profile_rows = numba.njit(cache=True, nogil=True)(add_profiles_by_lane)
-add_profile_rows_together = numba.njit(cache=True, nogil=True, parallel=True)(add_profiles_by_lane)
+        add_lane(lane, indptr, items, weights, stated, starts, terms, values, term_starts, term_items, term_values, scores)
 
 
 @numba.njit(cache=True, nogil=True)
