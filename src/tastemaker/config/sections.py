@@ -78,6 +78,8 @@ class Train(Section, frozen=True):
         "nmf",
         "item_knn",
         "als",
+        "blend",
+        "session_knn",
     )
     seed: Annotated[int, Meta(ge=0, description="Seed of everything random in training and evaluation.")] = 0
     memory_mb: Annotated[

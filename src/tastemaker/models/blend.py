@@ -47,7 +47,7 @@ class Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class BlendParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Hyper-parameters of ``blend``."""
 
-    parts: Annotated[tuple[Part, ...], Meta(min_length=1)] = (Part("ridge"), Part("als", params={"factors": 256}))
+    parts: Annotated[tuple[Part, ...], Meta(min_length=1)] = (Part("ridge"), Part("als"))
     """The models, each with its weight and its hyper-parameters."""
 
 
