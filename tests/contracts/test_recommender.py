@@ -24,6 +24,7 @@ PARAMS: dict[str, dict[str, Any]] = {
     "graph_filter": {"rank": 8},
     "blend": {"parts": [{"kind": "ridge", "weight": 2.0}, {"kind": "als", "params": {"factors": 12}}]},
     "ease": {"reg": 1.0},
+    "bpr": {"factors": 12, "candidates": 4},
     "rp3beta": {"neighbours": 30},
     "next_item": {"window": 8},
     "transitions": {"neighbours": 40},
@@ -37,6 +38,7 @@ WRONG = {
     "nmf": "epochs",
     "content": "half_life",
     "ease": "reg",
+    "bpr": "factors",
     "rp3beta": "neighbours",
     "next_item": "window",
     "transitions": "neighbours",
@@ -45,6 +47,8 @@ WRONG = {
     "graph_filter": "rank",
     "blend": "parts",
 }
+STOCHASTIC = {"bpr"}
+"""Trained by random steps, after which a loss may be a little above the one before: what is promised is that it falls in all."""
 IGNORES_HISTORY = IMPERSONAL
 
 USERS, ITEMS, CLUSTERS = 160, 60, 4
@@ -262,6 +266,10 @@ def test_progress_is_reported_to_the_end(model: Recommender) -> None:
 
 
 def test_losses_never_rise(model: Recommender) -> None:
+    if model.kind in STOCHASTIC:
+        assert len(model.losses) > 1
+        assert model.losses[-1] < model.losses[0]
+        return
     assert all(after <= before * (1 + 1e-6) for before, after in zip(model.losses, model.losses[1:], strict=False))
 
 

@@ -32,6 +32,7 @@ MODELS = {
     "graph_filter": "tastemaker.models.graph_filter:GraphFilter",
     "blend": "tastemaker.models.blend:Blend",
     "ease": "tastemaker.models.ease:Ease",
+    "bpr": "tastemaker.models.bpr:Bpr",
     "rp3beta": "tastemaker.models.rp3beta:Rp3Beta",
     "next_item": "tastemaker.models.next_item:NextItem",
     "transitions": "tastemaker.models.transitions:Transitions",
