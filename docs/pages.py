@@ -6,7 +6,7 @@ import inspect
 import json
 import tempfile
 from collections.abc import Iterator, Mapping
-from typing import Any, get_args, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import click
 import msgspec
@@ -102,14 +102,35 @@ def models() -> str:
         for info in msgspec.structs.fields(found.Params):
             name, hint = info.name, plain[info.name]
             default = info.default if info.default is not msgspec.NODEFAULT else "required"
-            shown = hint.__name__ if isinstance(hint, type) else " | ".join(part.__name__ for part in get_args(hint))
-            note = notes.get(name, "")
             rows.append(
-                [code(f"models.{kind}.{name}"), code(shown.replace("NoneType", "None")), code(default), bounds(rich[name]), note]
+                [code(f"models.{kind}.{name}"), code(spelled(hint)), code(shown(default)), bounds(rich[name]), notes.get(name, "")]
             )
         about = text_of(inspect.getmodule(found))
         parts.append(f"## `{kind}`\n\n{about}" + ("\n\n" + table(["key", "type", "default", "bounds", ""], rows) if rows else ""))
     return page("Models", "What `train.models` may name, and the hyper-parameters of each, as `[models.KIND]` sets them.", *parts)
+
+
+def spelled(hint: Any) -> str:
+    """A type as a reader of the configuration thinks of it."""
+    if get_origin(hint) is Literal:
+        return " | ".join(f'"{value}"' for value in get_args(hint))
+    if get_origin(hint) is tuple:
+        return f"list of {spelled(get_args(hint)[0])}"
+    if isinstance(hint, type) and issubclass(hint, msgspec.Struct):
+        fields = ", ".join(f"{name}: {spelled(each)}" for name, each in get_type_hints(hint).items())
+        return f"{{{fields}}}"
+    if get_origin(hint) is dict:
+        return "table"
+    if isinstance(hint, type):
+        return hint.__name__.replace("NoneType", "None")
+    return " | ".join(spelled(part) for part in get_args(hint))
+
+
+def shown(default: Any) -> str:
+    """A default as it would stand in the configuration."""
+    if isinstance(default, tuple):
+        return msgspec.json.encode(msgspec.to_builtins(default)).decode()
+    return str(default)
 
 
 def bounds(hint: Any) -> str:
