@@ -24,7 +24,6 @@ from typing import Annotated, ClassVar, Self
 import msgspec
 import numpy as np
 import numpy.typing as npt
-import scipy.linalg
 from msgspec import Meta
 
 from tastemaker.errors import InputError
@@ -33,6 +32,7 @@ from tastemaker.models.als_kernels import STEPS, entry_shares, observed_loss, so
 from tastemaker.models.als_products import column_squares, eigenbasis, gramian, rotate
 from tastemaker.models.als_training import FIRST_STEPS, Alternation, random_factors
 from tastemaker.models.artifact import load_artifact, params_of, save_artifact
+from tastemaker.models.eigen import eigen
 from tastemaker.models.interactions import (
     Bools,
     Floats,
@@ -197,7 +197,7 @@ class Als:
         for numbers out of range.
         """
         events = checked(events, len(users))
-        spectrum, basis = scipy.linalg.eigh(self.crowd)
+        spectrum, basis = eigen(self.crowd)
         vectors = np.ascontiguousarray(self.fold_in(users) @ basis.astype(np.float32))
         found: Floats = solve_exactly(
             vectors, events, self.alpha0 * np.maximum(spectrum, 0.0), self.ridge(events, self.people)

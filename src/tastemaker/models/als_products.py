@@ -9,8 +9,8 @@ from __future__ import annotations
 import numba
 import numpy as np
 import numpy.typing as npt
-import scipy.linalg
 
+from tastemaker.models.eigen import eigen
 from tastemaker.models.interactions import Floats
 from tastemaker.models.tiles import ROWS, WIDTH, multiply
 from tastemaker.models.topk_kernels import pack
@@ -41,7 +41,7 @@ def gramian(factors: Floats) -> Doubles:
 
 def eigenbasis(factors: Floats) -> tuple[Doubles, Floats]:
     """Eigenvalues (f,) and eigenvectors (f, f), in columns, of the Gramian."""
-    values, vectors = scipy.linalg.eigh(gramian(factors), driver="evd", overwrite_a=True, check_finite=False)
+    values, vectors = eigen(gramian(factors))
     return np.maximum(values, 0.0), np.ascontiguousarray(vectors.astype(np.float32))
 
 
