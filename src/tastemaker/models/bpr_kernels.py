@@ -56,7 +56,7 @@ class Side(NamedTuple):
 
     vectors: Reals
     slopes: Reals  # zeros between two batches
-    squares: Reals  # sums of squared slopes
+    squares: Reals  # sums of squared slopes, from a little above zero on
 
 
 @numba.njit(cache=True, nogil=True, inline="always")
@@ -93,9 +93,9 @@ def hardest(
         item = drawn(odds, seed, place * candidates + candidate)
         if has(own, item):
             continue
-        score = vector[0] * right[item, 0]
-        for f in range(1, len(vector)):
-            score += vector[f] * right[item, f]
+        target, score = right[item], vector[0] * 0
+        for f in range(len(vector)):
+            score += vector[f] * target[f]
         if best < 0 or score > highest:
             best, highest = item, score
     return best, highest
@@ -107,32 +107,33 @@ def ask_user(
 ) -> None:
     """Fills a user's lines, from ``line`` on."""
     start, stop = pairs.indptr[user], pairs.indptr[user + 1]
-    own = pairs.items[start:stop]
-    total = np.zeros(left.shape[1], left.dtype)
+    own, factors = pairs.items[start:stop], left.shape[1]
+    total, back = np.zeros(factors, left.dtype), np.zeros(factors, left.dtype)
     for entry in range(start, stop):
-        total += pairs.weights[entry] * left[pairs.items[entry]]
-    back = np.zeros(left.shape[1], left.dtype)
+        weight, part = pairs.weights[entry], left[pairs.items[entry]]
+        for f in range(factors):
+            total[f] += weight * part[f]
     for entry in range(start, stop):
-        at, item = line + entry - start, pairs.items[entry]
-        vector, error = found.vectors[at], found.errors[at]
-        score = pairs.norms[entry] * 0
-        for f in range(len(vector)):
-            vector[f] = pairs.norms[entry] * (total[f] - pairs.weights[entry] * left[item, f])
-            score += vector[f] * right[item, f]
+        at, item, weight, norm = line + entry - start, pairs.items[entry], pairs.weights[entry], pairs.norms[entry]
+        vector, error, part, target = found.vectors[at], found.errors[at], left[item], right[item]
+        score = norm * 0
+        for f in range(factors):
+            vector[f] = norm * (total[f] - weight * part[f])
+            score += vector[f] * target[f]
         negative, other = hardest(own, vector, right, odds, seed, entry, candidates)
         found.positives[at], found.negatives[at] = item, negative
         found.margins[at] = found.pulls[at] = 0
         if negative >= 0:
             found.margins[at] = score - other
             found.pulls[at] = pairs.worth[entry] / (1 + np.exp(found.margins[at]))
-        share = pairs.norms[entry] * found.pulls[at]
-        for f in range(len(vector)):
-            error[f] = share * (right[item, f] - right[negative, f])
+        share, against = norm * found.pulls[at], right[negative]
+        for f in range(factors):
+            error[f] = share * (target[f] - against[f])
             back[f] += error[f]
     for entry in range(start, stop):  # an item is part of the vector of every pair but its own
-        error = found.errors[line + entry - start]
-        for f in range(len(error)):
-            error[f] = pairs.weights[entry] * (back[f] - error[f])
+        weight, error = pairs.weights[entry], found.errors[line + entry - start]
+        for f in range(factors):
+            error[f] = weight * (back[f] - error[f])
 
 
 @numba.njit(cache=True, nogil=True, parallel=True)
@@ -189,27 +190,27 @@ def add_slopes(order: Ints, found: Triples, left: Side, right: Side, reg: Real, 
         if not touched[item]:
             touched[item], used[size] = True, item
             size += 1
-        slopes, vector = right.slopes[item], found.vectors[at]
+        pull, vector, target, slopes = found.pulls[at], found.vectors[at], right.vectors[item], right.slopes[item]
         if negative:
             for f in range(len(slopes)):
-                slopes[f] -= found.pulls[at] * vector[f]
+                slopes[f] -= pull * vector[f]
         else:
+            error, part, others = found.errors[at], left.vectors[item], left.slopes[item]
             for f in range(len(slopes)):
-                slopes[f] += found.pulls[at] * vector[f] - reg * right.vectors[item, f]
+                slopes[f] += pull * vector[f] - reg * target[f]
             for f in range(len(slopes)):
-                left.slopes[item, f] += found.errors[at, f] - reg * left.vectors[item, f]
+                others[f] += error[f] - reg * part[f]
     return size
 
 
-@numba.njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
+@numba.njit(cache=True, nogil=True, fastmath={"reassoc", "contract"}, error_model="numpy")
 def step(item: int, side: Side, rate: Real) -> None:
     """Duchi et al. 2011, eq. 3, with diagonal matrices: each number moves by rate * slope / root of its squared slopes."""
-    for f in range(side.vectors.shape[1]):
-        slope = side.slopes[item, f]
-        if slope != 0:
-            side.squares[item, f] += slope * slope
-            side.vectors[item, f] += rate * slope / np.sqrt(side.squares[item, f])
-            side.slopes[item, f] = 0
+    vector, slopes, squares = side.vectors[item], side.slopes[item], side.squares[item]
+    for f in range(len(vector)):
+        squares[f] += slopes[f] * slopes[f]
+        vector[f] += rate * slopes[f] / np.sqrt(squares[f])
+        slopes[f] = 0
 
 
 @numba.njit(cache=True, nogil=True, parallel=True)
