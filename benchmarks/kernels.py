@@ -177,16 +177,16 @@ def selecting(world: World, f: int, k: int, rounds: int, peak: float) -> list[st
     same = f"{(results['tastemaker'] == results['implicit']).mean():.5f}"
     lines = []
     for name in contestants:
-        products = 2e-9 * len(rows) * len(items) * f / min(each.wall for each in spent[name])
+        products = 2e-9 * len(rows) * len(items) * f / min(each.cpu for each in spent[name])
         share = f"{products:,.0f} ({100 * products / peak:.0f} %) | {'' if name == 'tastemaker' else same}"
         lines.append(line(f"{f}, k = {k}", spent, name, lambda seconds: f"{seconds:.2f}", share))
     return lines
 
 
 def blas_peak(size: int = 2048, rounds: int = 9) -> float:
-    """The most that numpy's float32 product of square matrices reaches on all cores, GFLOP/s."""
+    """What numpy's float32 product of square matrices reaches at best, GFLOP for a second of a core, also on a busy machine."""
     square = np.random.default_rng(0).random((size, size), dtype=np.float32)
-    return 2e-9 * size**3 / min(timed(lambda: square @ square)[1].wall for _ in range(rounds))
+    return 2e-9 * size**3 / min(timed(lambda: square @ square)[1].cpu for _ in range(rounds))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -210,8 +210,8 @@ def report(here: World, wanted: Sequence[int], rounds: int) -> str:
     selected = [row for f, k in SELECTIONS if f in wanted for row in selecting(here, f, k, rounds, peak)]
     note = (
         f"{machine()} {rounds} interleaved rounds: the best times, the median ratio of a round and its quartiles. An epoch is a "
-        f"fifth of a whole training of {EPOCHS}. BLAS alone reached {peak:,.0f} GFLOP/s; work that the lengths of the vectors "
-        f"spare counts as done. Load of the machine at the end: {os.getloadavg()[0]:.1f}."
+        f"fifth of a whole training of {EPOCHS}. BLAS alone reaches {peak:,.0f} GFLOP per CPU second; work that the lengths of "
+        f"the vectors spare counts as done. Load of the machine at the end: {os.getloadavg()[0]:.1f}."
     )
     return "\n".join(
         [
@@ -219,7 +219,7 @@ def report(here: World, wanted: Sequence[int], rounds: int) -> str:
             "|---|---|---:|---:|---:|---:|---:|---:|",
             *trained,
             "",
-            "| factors | best k for all | s | CPU s | × ours | CPU × ours | GFLOP/s (of BLAS's peak) | same items |",
+            "| factors | best k for all | s | CPU s | × ours | CPU × ours | GFLOP per CPU s (of BLAS's) | same items |",
             "|---|---|---:|---:|---:|---:|---:|---:|",
             *selected,
             "",
