@@ -36,7 +36,8 @@ def gramian(factors: Floats) -> Doubles:
 
     share(work, count)
     upper = np.triu(parts.sum(axis=0))
-    return upper + np.triu(upper, 1).T
+    total: Doubles = upper + np.triu(upper, 1).T
+    return total
 
 
 def eigenbasis(factors: Floats) -> tuple[Doubles, Floats]:

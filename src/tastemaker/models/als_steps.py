@@ -23,7 +23,7 @@ from tastemaker.models.tiles import LANES
 Reals = npt.NDArray[np.floating]
 
 AHEAD = 16  # events between asking for a vector and reading it
-OPTIONS = {"nogil": True, "error_model": "numpy", "fastmath": {"reassoc", "contract"}}
+OPTIONS: Any = {"nogil": True, "error_model": "numpy", "fastmath": {"reassoc", "contract"}}
 
 
 @numba.njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})

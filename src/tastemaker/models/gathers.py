@@ -11,20 +11,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from llvmlite import ir
+from llvmlite import ir  # type: ignore[import-untyped]  # it has no types
 from numba import types
 from numba.core import cgutils
-from numba.extending import intrinsic
 
-from tastemaker.models.tiles import LANES, LONG, REAL, VECTOR, WORD, pointer, splat
+from tastemaker.models.tiles import LANES, LONG, REAL, VECTOR, WORD, add_product, pointer, splat, written
 
 FOUR = 4
 LINE = 64  # bytes of a cache line
-
-
-def add_product(builder: ir.IRBuilder, a: ir.Value, b: ir.Value, c: ir.Value) -> ir.Value:
-    signature = ir.FunctionType(VECTOR, [VECTOR] * 3)
-    return builder.call(cgutils.get_or_insert_function(builder.module, signature, f"llvm.fmuladd.v{LANES}f32"), [a, b, c])
 
 
 def loaded(builder: ir.IRBuilder, address: ir.Value, vector: ir.Value) -> ir.Value:
@@ -43,7 +37,7 @@ def sum_of(builder: ir.IRBuilder, vector: ir.Value) -> ir.Value:
     return builder.extract_element(vector, WORD(0))
 
 
-@intrinsic
+@written
 def four_dots(typing: Any, q0: Any, q1: Any, q2: Any, q3: Any, x: Any, vectors: Any) -> Any:
     """Inner products of four vectors with x. At least one register."""
 
@@ -66,10 +60,11 @@ def four_dots(typing: Any, q0: Any, q1: Any, q2: Any, q3: Any, x: Any, vectors: 
         builder.position_at_end(after)
         return context.make_tuple(builder, signature.return_type, [sum_of(builder, new) for new in news])
 
-    return types.UniTuple(types.float32, FOUR)(*[types.int64] * 6), build
+    four: Any = types.UniTuple
+    return four(types.float32, FOUR)(*[types.int64] * 6), build
 
 
-@intrinsic
+@written
 def subtract_four(
     typing: Any, q0: Any, q1: Any, q2: Any, q3: Any, s0: Any, s1: Any, s2: Any, s3: Any, total: Any, vectors: Any
 ) -> Any:
@@ -97,14 +92,15 @@ def subtract_four(
     return types.void(*arguments), build
 
 
-@intrinsic
+@written
 def fetch_ahead(typing: Any, address: Any) -> Any:
     """Asks for the cache line of an address, and waits for nothing."""
 
     def build(context: Any, builder: ir.IRBuilder, _signature: Any, arguments: Any) -> ir.Value:
         place = ir.IntType(8).as_pointer()
         signature = ir.FunctionType(ir.VoidType(), [place, WORD, WORD, WORD])
-        prefetch = cgutils.get_or_insert_function(builder.module, signature, "llvm.prefetch.p0")
+        function: Any = cgutils.get_or_insert_function
+        prefetch = function(builder.module, signature, "llvm.prefetch.p0")
         builder.call(prefetch, [builder.inttoptr(arguments[0], place), WORD(0), WORD(3), WORD(1)])
         return context.get_dummy_value()
 

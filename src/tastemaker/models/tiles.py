@@ -13,9 +13,10 @@ their bounds.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
-import llvmlite.binding
+import llvmlite.binding  # type: ignore[import-untyped]  # it has no types
 import numba
 from llvmlite import ir
 from numba import types
@@ -25,7 +26,7 @@ from numba.extending import intrinsic
 
 def vector_lanes() -> int:
     """Floats in a vector register that the compiler may use: 16 with AVX-512, else 8 (two registers, where they hold 4)."""
-    named = numba.config.CPU_FEATURES
+    named = numba.config.CPU_FEATURES  # type: ignore[attr-defined]  # numba sets it from the environment
     wide = "+avx512f" in named if named is not None else llvmlite.binding.get_host_cpu_features().get("avx512f", False)
     return 16 if wide else 8
 
@@ -37,6 +38,19 @@ WIDTH = VECTORS * LANES
 
 REAL, LONG, WORD = ir.FloatType(), ir.IntType(64), ir.IntType(32)
 VECTOR = ir.VectorType(REAL, LANES)
+
+
+def written(code: Callable[..., Any]) -> Callable[..., Any]:
+    """A function of kernels whose code is given; numba's own types count the typing context among a call's arguments."""
+    made: Callable[..., Any] = intrinsic(code)
+    return made
+
+
+def add_product(builder: ir.IRBuilder, a: ir.Value, b: ir.Value, c: ir.Value) -> ir.Value:
+    """a * b + c, in one instruction where there is one."""
+    function: Any = cgutils.get_or_insert_function
+    signature = ir.FunctionType(VECTOR, [VECTOR] * 3)
+    return builder.call(function(builder.module, signature, f"llvm.fmuladd.v{LANES}f32"), [a, b, c])
 
 
 def pointer(builder: ir.IRBuilder, address: ir.Value, index: ir.Value, kind: ir.Type) -> ir.Value:
@@ -52,8 +66,6 @@ def splat(builder: ir.IRBuilder, value: ir.Value) -> ir.Value:
 
 def products(builder: ir.IRBuilder, a: ir.Value, a_step: ir.Value, b: ir.Value, b_step: ir.Value, depth: ir.Value) -> Any:
     """[row][vector]: sum over c < depth of a[c * a_step + row] * b[c * b_step + column]. Depth is at least 1."""
-    signature = ir.FunctionType(VECTOR, [VECTOR] * 3)
-    fma = cgutils.get_or_insert_function(builder.module, signature, f"llvm.fmuladd.v{LANES}f32")
     before, loop, after = builder.block, builder.append_basic_block("depth"), builder.append_basic_block("done")
     zero = ir.Constant(VECTOR, [0.0] * LANES)
     builder.branch(loop)
@@ -68,7 +80,7 @@ def products(builder: ir.IRBuilder, a: ir.Value, a_step: ir.Value, b: ir.Value, 
     added = []
     for row in range(ROWS):
         value = splat(builder, builder.load(pointer(builder, a, builder.add(a_at, LONG(row)), REAL), align=4))
-        added.append([builder.call(fma, [value, column, old]) for column, old in zip(columns, sums[row], strict=True)])
+        added.append([add_product(builder, value, column, old) for column, old in zip(columns, sums[row], strict=True)])
     following = builder.add(step, LONG(1))
     step.add_incoming(following, loop)
     for olds, news in zip(sums, added, strict=True):
@@ -87,7 +99,7 @@ def store(builder: ir.IRBuilder, found: Any, out: ir.Value) -> None:
             builder.store(found[row][vector], place, align=4)
 
 
-@intrinsic
+@written
 def multiply(typing: Any, a: Any, a_step: Any, b: Any, b_step: Any, depth: Any, out: Any) -> Any:
     """Writes the tile's products to out, (ROWS, WIDTH)."""
 
@@ -99,7 +111,7 @@ def multiply(typing: Any, a: Any, a_step: Any, b: Any, b_step: Any, depth: Any, 
     return types.void(*[types.int64] * 6), build
 
 
-@intrinsic
+@written
 def multiply_above(typing: Any, a: Any, a_step: Any, b: Any, b_step: Any, depth: Any, bars: Any, out: Any, masks: Any) -> Any:
     """Whether any row has a product that is not below its bar, (ROWS,) float32; NaN is not below.
 
@@ -137,7 +149,7 @@ def passing(builder: ir.IRBuilder, vectors: Any, bar: ir.Value) -> ir.Value:
     return bits
 
 
-@intrinsic
+@written
 def lowest_bit(typing: Any, word: Any) -> Any:
     """The number of the lowest bit that is set; the word is not zero."""
 

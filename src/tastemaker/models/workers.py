@@ -20,7 +20,7 @@ import numba
 
 def threads() -> int:
     """As many as numba would use: the cores that this process may run on, or ``NUMBA_NUM_THREADS``."""
-    return int(numba.config.NUMBA_NUM_THREADS)
+    return int(numba.config.NUMBA_NUM_THREADS)  # type: ignore[attr-defined]  # numba sets it from the environment
 
 
 def share(work: Callable[[int], None], pieces: int) -> None:
