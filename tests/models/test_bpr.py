@@ -192,7 +192,7 @@ def test_users_with_a_single_item_teach_nothing() -> None:
 
 
 def test_batches_hold_whole_users_and_all_of_them() -> None:
-    trainer = Trainer(BprParams(factors=2), ROWS, COUNTS, np.random.default_rng(0))
+    trainer = Trainer(BprParams(factors=2), 4, ROWS, COUNTS, np.random.default_rng(0))
     seen: list[int] = []
     for users, lines, count in trainer.batches(trainer.users):
         np.testing.assert_array_equal(np.append(lines, count), np.append(0, np.cumsum(ROWS.lengths[users])))

@@ -49,10 +49,20 @@ class BprParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Strength of the L2 penalty, counted once for each pair of an item."""
     norm: Annotated[float, Meta(ge=0, le=1, extra=between(0.2, 1.0))] = 0.5
     """How much a long history is held back: 0 sums its items, 1 takes their mean."""
-    candidates: Annotated[int, Meta(ge=1, le=1024, extra=between(4, 64, log=True))] = 32
-    """Items drawn for each pair, of which the one with the highest score is the negative; 1 is plain BPR."""
+    candidates: Annotated[int, Meta(ge=1, le=1024, extra=between(4, 64, log=True))] | None = None
+    """Items drawn for each pair, of which the one with the highest score is the negative; 1 is plain BPR. Unset, one for every
+    500 items (``default_candidates``): what stands much higher than that in a list is often something that the user would like."""
     negative_power: Annotated[float, Meta(ge=0, le=1, extra=between(0.0, 1.0))] = 0.0
     """Candidates are drawn in proportion to their number of events to this power: 0 draws all alike."""
+
+
+def default_candidates(items: int) -> int:
+    """One for every 500 items, between 4 and 64.
+
+    >>> default_candidates(100), default_candidates(3_416), default_candidates(40_981)
+    (4, 6, 64)
+    """
+    return min(64, max(4, items // 500))
 
 
 class Bpr(Linear):
@@ -63,7 +73,8 @@ class Bpr(Linear):
 
     def fit(self, data: Interactions, *, seed: int = 0, progress: Progress = silent) -> Self:
         params, pairs = self.params, paired(trainable(data))
-        trainer = Trainer(params, pairs, item_counts(pairs, len(data.items)), np.random.default_rng(seed))
+        candidates = params.candidates or default_candidates(len(data.items))
+        trainer = Trainer(params, candidates, pairs, item_counts(pairs, len(data.items)), np.random.default_rng(seed))
         losses = []
         for epoch in range(params.epochs):
             trainer.run()

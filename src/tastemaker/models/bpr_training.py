@@ -28,9 +28,9 @@ START = 1e-8  # of Adagrad's sums of squares
 class Trainer:
     """Both sides' vectors, and all that a pass over the pairs needs."""
 
-    def __init__(self, params: BprParams, rows: Histories, counts: Longs, random: np.random.Generator) -> None:
+    def __init__(self, params: BprParams, candidates: int, rows: Histories, counts: Longs, random: np.random.Generator) -> None:
         """``rows``: pairs, ``counts``: users of each item. Raises ``InputError`` where no user has two items."""
-        self.params, self.lengths, self.random = params, rows.lengths, random
+        self.params, self.candidates, self.lengths, self.random = params, candidates, rows.lengths, random
         self.users = np.flatnonzero(rows.lengths > 1)
         if len(self.users) == 0:
             raise InputError("interactions", len(rows), "bpr learns from users with two items or more, and nobody has them")
@@ -50,7 +50,7 @@ class Trainer:
         """One pass over all pairs."""
         params, seed = self.params, drawn_seed(self.random)
         for users, lines, count in self.batches(self.random.permutation(self.users)):
-            self.ask(users, lines, seed, params.candidates)
+            self.ask(users, lines, seed, self.candidates)
             deal(count, self.room, self.order, self.bounds)
             with PARALLEL:
                 descend(
