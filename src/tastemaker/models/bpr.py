@@ -51,7 +51,7 @@ class BprParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How much a long history is held back: 0 sums its items, 1 takes their mean."""
     candidates: Annotated[int, Meta(ge=1, le=1024, extra=between(4, 64, log=True))] | None = None
     """Items drawn for each pair, of which the one with the highest score is the negative; 1 is plain BPR. Unset, one for every
-    500 items (``default_candidates``): what stands much higher than that in a list is often something that the user would like."""
+    500 items (``default_candidates``): with more of them the negative is often something that the user would like."""
     negative_power: Annotated[float, Meta(ge=0, le=1, extra=between(0.0, 1.0))] = 0.0
     """Candidates are drawn in proportion to their number of events to this power: 0 draws all alike."""
 
