@@ -90,6 +90,11 @@ def hold(connection: Connection, name: str) -> bool:
     return connection.execute(text("SELECT GET_LOCK(:name, 0)"), {"name": lock_name(connection, name)}).scalar() == 1
 
 
+def release(connection: Connection, name: str) -> None:
+    """Gives the lock back."""
+    connection.execute(text("SELECT RELEASE_LOCK(:name)"), {"name": lock_name(connection, name)})
+
+
 def told(connection: Connection) -> tuple[str, float, list[str]]:
     """Version, clock in epoch seconds, and settings that are wrong for data that must last."""
     version, clock = connection.execute(text("SELECT VERSION(), UNIX_TIMESTAMP(SYSDATE(6))")).one()

@@ -98,6 +98,11 @@ def hold(connection: Connection, name: str) -> bool:
     return bool(taken)
 
 
+def release(connection: Connection, name: str) -> None:
+    """Gives the lock back."""
+    connection.execute(text("SELECT pg_advisory_unlock(hashtextextended(:name, 0))"), {"name": name})
+
+
 def told(connection: Connection) -> tuple[str, float, list[str]]:
     """Version, clock in epoch seconds, and settings that are wrong for data that must last."""
     version, clock = connection.execute(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from sqlalchemy import Engine
@@ -31,7 +31,12 @@ def alone(engine: Engine, name: str) -> Iterator[None]:
         if not server.hold(connection, name):
             where = engine.url.render_as_string(hide_password=True)
             raise Conflict(f"another machine is at work on {name} (it holds a lock in {where}); wait for it")
-        yield
+        try:
+            yield
+        finally:
+            # A server notices the end of a connection a moment later, and the next one may be waiting.
+            with suppress(DBAPIError):  # one that is away has forgotten the lock
+                server.release(connection, name)
     except DBAPIError as error:
         raise explain(engine, error) from error
     finally:
