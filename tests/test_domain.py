@@ -106,7 +106,7 @@ def test_a_propensity_that_nobody_computed_stays_nan_in_the_log_and_never_become
     assert math.isnan(found.latency_ms)
 
 
-@given(ANY, st.from_regex(r"\Alater_[a-z]{1,8}\Z"), st.one_of(SCALARS, st.lists(st.integers(), max_size=3)))
+@given(ANY, st.from_regex(r"\Alater_[a-z]{1,8}\Z"), st.one_of(SCALARS, st.lists(st.integers(-(2**63), 2**63 - 1), max_size=3)))
 def test_fields_of_a_later_version_are_ignored_when_the_log_is_read(event: AnyEvent, name: str, value: Any) -> None:
     tree = msgspec.msgpack.decode(encode_event(event))
     tree[name] = value

@@ -46,7 +46,7 @@ def test_any_data_and_ridge_give_the_closed_form(users: int, items: int, seed: i
     if not (data.histories.weights > 0).any():
         return
     params = RidgeParams(items, reg)
-    np.testing.assert_allclose(found(Ridge(params).fit(data)), closed_form(data, params), rtol=2e-3, atol=1e-5)
+    np.testing.assert_allclose(found(Ridge(params).fit(data)), closed_form(data, params), rtol=2e-3, atol=2e-4)
 
 
 def test_with_every_item_a_neighbour_it_is_least_squares_over_all_others() -> None:

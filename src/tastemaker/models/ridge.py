@@ -58,7 +58,7 @@ class Ridge(Linear):
 
     def fit(self, data: Interactions, *, seed: int = 0, progress: Progress = silent) -> Self:  # noqa: ARG002 (the port's)
         params, rows, n_items = self.params, paired(trainable(data)), len(data.items)
-        degrees = np.bincount(rows.items, weights=rows.weights, minlength=n_items)
+        degrees = np.bincount(rows.items, weights=rows.weights, minlength=n_items).astype(np.float64)
         users, items = damping(row_sums(rows, rows.weights), params.user_power), damping(degrees, params.item_power)
         rows = with_weights(rows, rows.weights * np.repeat(users, rows.lengths) * items[rows.items])
         columns = transposed(rows, n_items)
