@@ -103,7 +103,13 @@ def models() -> str:
             name, hint = info.name, plain[info.name]
             default = info.default if info.default is not msgspec.NODEFAULT else "required"
             rows.append(
-                [code(f"models.{kind}.{name}"), code(spelled(hint)), code(shown(default)), bounds(rich[name]), notes.get(name, "")]
+                [
+                    code(f"models.{kind}.{name}"),
+                    code(spelled(hint)),
+                    code(shown(default)),
+                    bounds(rich[name]),
+                    notes.get(name, ""),
+                ]
             )
         about = text_of(inspect.getmodule(found))
         parts.append(f"## `{kind}`\n\n{about}" + ("\n\n" + table(["key", "type", "default", "bounds", ""], rows) if rows else ""))
