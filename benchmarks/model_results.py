@@ -3,8 +3,9 @@
 ``report/models.json`` holds a result for each data set and model, so that a run that was stopped goes on where it was. A
 result counts only for the settings, machine and library versions that made it.
 
-``report/looks.json`` counts every evaluation on a test part, by data set, model and commit; the seeds of a model are one look,
-since only their mean is read. Choosing a setting by such a figure makes the figure too good, and the more looks, the more.
+``report/looks.json`` counts every evaluation on a test part by this benchmark, by data set, model and commit; the seeds of a
+model are one look, since only their mean is read. Choosing a setting by such a figure makes the figure too good, and the more
+looks, the more.
 """
 
 from __future__ import annotations

@@ -190,6 +190,7 @@ def test_the_table_ranks_models_and_counts_looks() -> None:
 def test_the_report_and_the_page_tell_of_the_looks_that_nobody_counted() -> None:
     told = " ".join((CHECKOUT / "benchmarks" / "README.md").read_text("utf-8").replace("`", "").split())
     assert model_report.HONESTY in told
+    assert model_report.COUNTED in told.replace(" in report/looks.json", "")
     assert "about 25 times on Gowalla's test part" in model_report.HONESTY
 
 
