@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -35,33 +36,39 @@ def model() -> Als:
     return Als(PARAMS).fit(DATA, seed=1)
 
 
-def grown(data: Interactions, names: int) -> Interactions:
-    """The same events over a catalogue with new items in front, so that every number is another."""
-    histories = data.histories
-    moved = Histories(histories.indptr, histories.items + np.int32(names), histories.weights, histories.times)
-    return Interactions(data.users, Vocabulary((*(f"new{n}" for n in range(names)), *data.items.ids)), moved)
+NEW = np.arange(ITEMS) % 10 == 3  # what the earlier model has not seen: a tenth of the items, popular and rare ones
 
 
-def test_one_warm_epoch_reaches_the_loss_of_five_cold_ones() -> None:
-    more = interactions(seed=8)
-    both = Interactions(DATA.users, DATA.items, joined(DATA.histories, more.histories))
-    larger = grown(both, 7)
-    previous = Als(AlsParams(factors=16, epochs=5, alpha0=0.1, reg=0.004, nu=0.8)).fit(DATA)
-    cold = Als(AlsParams(factors=16, epochs=5, alpha0=0.1, reg=0.004, nu=0.8)).fit(larger)
-    warm = Als(AlsParams(epochs=2, alpha0=0.1, reg=0.004, nu=0.8)).warm(previous).fit(larger)
-    assert warm.losses[-1] <= cold.losses[-1] * 1.001
-    assert warm.losses[0] < cold.losses[0]
-    assert warm.factors.shape == (ITEMS + 7, 16), "unset, the number of factors is that of the model before"
-    assert warm.start is None, "the model before is let go of"
+def earlier() -> Interactions:
+    """What there was before: neither the new items nor a tenth of the other events. Every number is another."""
+    histories, old = DATA.histories, np.flatnonzero(~NEW)
+    kept = histories.where(~NEW[histories.items] & (np.random.default_rng(2).random(len(histories.items)) > 0.1))
+    numbers = (np.cumsum(~NEW) - 1).astype(np.int32)
+    moved = Histories(kept.indptr, numbers[kept.items], kept.weights, kept.times)
+    return Interactions(DATA.users, Vocabulary(tuple(DATA.items.ids[item] for item in old)), moved)
 
 
-def joined(one: Histories, other: Histories) -> Histories:
-    """Row by row, the events of both."""
-    rows = []
-    for row in range(len(one)):
-        parts = [(each.items[span], each.weights[span], each.times[span]) for each in (one, other) for span in [spans(each, row)]]
-        rows.append(tuple(np.concatenate(arrays).tolist() for arrays in zip(*parts, strict=True)))
-    return Histories.of(rows)
+def test_two_warm_epochs_over_a_grown_catalogue_reach_the_loss_of_five_cold_ones() -> None:
+    """On average over starts: in a world of pure chance, three of forty starts end up to 4 % above."""
+    ratios = []
+    for seed in range(12):
+        previous = Als(msgspec.structs.replace(PARAMS, epochs=5)).fit(earlier(), seed=seed)
+        cold = Als(msgspec.structs.replace(PARAMS, epochs=5)).fit(DATA, seed=seed)
+        warm = Als(msgspec.structs.replace(PARAMS, epochs=2)).warm(previous).fit(DATA, seed=seed)
+        assert warm.losses[0] < cold.losses[1], "one warm epoch is ahead of two cold ones from every start"
+        ratios.append(warm.losses[1] / cold.losses[4])
+    assert np.mean(ratios) < 1
+    assert max(ratios) < 1.05
+
+
+def test_a_warm_start_takes_over_the_factors_and_lets_go_of_the_model() -> None:
+    previous = Als(PARAMS).fit(earlier())
+    warm = Als(AlsParams(epochs=1)).warm(previous).fit(DATA)
+    assert warm.factors.shape == (ITEMS, 16), "unset, the number of factors is that of the model before"
+    assert warm.start is None
+    before = Als(AlsParams(epochs=1)).warm(previous).first_factors(USERS, DATA.items, seed=0)
+    np.testing.assert_array_equal(before[~NEW], previous.factors)
+    assert before[NEW].any(axis=1).all(), "new items begin at random"
 
 
 def spans(histories: Histories, row: int) -> slice:
