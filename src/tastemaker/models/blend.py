@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
 
 import msgspec
+import numba
 import numpy as np
 from msgspec import Meta
 
@@ -82,7 +83,8 @@ class Blend:
     def scores(self, histories: Histories) -> Floats:
         total = np.zeros((len(histories), len(self.items)), np.float32)
         for part, factor in zip(self.parts, self.factors, strict=True):
-            total += factor * part.scores(histories)
+            scores = part.scores(histories)
+            add_scaled(scores, factor, total)
         return total
 
     def recommend(
@@ -132,6 +134,14 @@ class Blend:
         model.factors = artifact.arrays["factors"]
         model.parts = [load_model(Path(folder) / f"part-{place}") for place in range(len(model.parts))]
         return model
+
+
+@numba.njit(cache=True, nogil=True)
+def add_scaled(scores: Floats, factor: np.float32, total: Floats) -> None:
+    """total += factor * scores, in one pass."""
+    for row in range(len(total)):
+        for item in range(total.shape[1]):
+            total[row, item] += factor * scores[row, item]
 
 
 def sample_of(histories: Histories) -> Histories:

@@ -14,7 +14,7 @@ from tastemaker.models import Recommendations
 from tastemaker.models.interactions import Bools, Floats, Histories, Rows, known
 from tastemaker.models.topk import require_rows, select, without
 
-BLOCK = 128  # rows whose dense scores are held at once
+BLOCK = 64  # rows whose dense scores are held at once
 
 Scores = Callable[[Histories], Floats]
 """Histories to dense scores, (rows, items)."""
