@@ -38,7 +38,7 @@ class GraphFilterParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     """Singular vectors that the low-pass filter lets through; never more than half of the smaller side."""
     mix: Annotated[float, Meta(ge=0, extra=between(0.0, 1.0))] = 0.3
     """Weight of the low-pass filter beside the linear one."""
-    neighbours: Annotated[int, Meta(ge=1, le=10_000, extra=between(100, 1500, log=True))] = 500
+    neighbours: Annotated[int, Meta(ge=1, le=10_000, extra=between(100, 1500, log=True))] = 1000
     """Entries kept for each item of the linear filter."""
     power: Annotated[float, Meta(ge=0, le=1, extra=between(0.2, 0.6))] = 0.5
     """Exponent of the degrees in Q; published, 0.5."""
