@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib
 import io
 import os
 import statistics
@@ -22,11 +23,10 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
-from implicit.als import AlternatingLeastSquares  # type: ignore[import-untyped]  # it has no types
-from irspack.recommenders import IALSRecommender
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # it has no types
 
 from benchmarks.model_data import gowalla
+from benchmarks.model_peers import IMPLICIT, IRSPACK, missing
 from benchmarks.report import machine, write_section
 from tastemaker.evaluation.metrics import evaluate_lists
 from tastemaker.models.als import Als, AlsParams
@@ -77,11 +77,18 @@ def ours(world: World, f: int) -> tuple[Contestant, Callable[[Any], Factors]]:
     return lambda: Als(params).fit(world.data), lambda model: (model.fold_in(world.data.histories), model.factors)
 
 
+def peer_class(module: str, name: str) -> Any:
+    """Loaded when it is asked for: the peers may be missing, and this module be imported all the same."""
+    return getattr(importlib.import_module(module), name)
+
+
 def implicit(world: World, f: int) -> tuple[Contestant, Callable[[Any], Factors]]:
     """Its alpha and regularization, in its units, are the same loss up to a factor."""
 
-    def fit() -> AlternatingLeastSquares:
-        model = AlternatingLeastSquares(factors=f, alpha=1 / ALPHA0, regularization=37, iterations=EPOCHS, random_state=0)
+    def fit() -> Any:
+        model = peer_class("implicit.als", "AlternatingLeastSquares")(
+            factors=f, alpha=1 / ALPHA0, regularization=37, iterations=EPOCHS, random_state=0
+        )
         model.fit(world.matrix, show_progress=False)
         return model
 
@@ -89,8 +96,8 @@ def implicit(world: World, f: int) -> tuple[Contestant, Callable[[Any], Factors]
 
 
 def irspack(world: World, f: int) -> tuple[Contestant, Callable[[Any], Factors]]:
-    def fit() -> IALSRecommender:
-        model = IALSRecommender(
+    def fit() -> Any:
+        model = peer_class("irspack.recommenders", "IALSRecommender")(
             world.matrix,
             n_components=f,
             alpha0=ALPHA0,
@@ -105,7 +112,7 @@ def irspack(world: World, f: int) -> tuple[Contestant, Callable[[Any], Factors]]
             model.learn()
         return model
 
-    def factors(model: IALSRecommender) -> Factors:
+    def factors(model: Any) -> Factors:
         return model.get_user_embedding().astype(np.float32), model.get_item_embedding().astype(np.float32)
 
     return fit, factors
@@ -166,7 +173,7 @@ def selecting(world: World, f: int, k: int, rounds: int, peak: float) -> list[st
     """Rows of the table of selection."""
     rows = world.data.histories
     users, items = ours(world, f)[1](ours(world, f)[0]())
-    peer = AlternatingLeastSquares(factors=f)
+    peer = peer_class("implicit.als", "AlternatingLeastSquares")(factors=f)
     peer.user_factors, peer.item_factors = users, items
     everybody = np.arange(len(rows))
     contestants: dict[str, Contestant] = {
@@ -194,6 +201,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--rounds", type=int, default=7, help="interleaved rounds")
     parser.add_argument("--factors", default="64,128,256", help="numbers of factors, separated by commas")
     options = parser.parse_args(arguments)
+    if lacking := [why for by in (IMPLICIT, IRSPACK) if (why := missing(by, "als"))]:
+        print(f"skipped: {'; '.join(lacking)}")
+        return
     wanted, here = [int(f) for f in options.factors.split(",")], world()
     ours(here, 8)[0]().recommend(Histories.empty(5), 1)  # compiles
     top_scores(np.ones((100, 8), np.float32), np.ones((100, 8), np.float32), 5)

@@ -147,7 +147,7 @@ def slim(text: str) -> str:
     """The same drawing in a third of the bytes: without what the page says once for all, and what nobody refers to."""
     text = re.sub("|".join(UNNEEDED), "", text, flags=re.S).replace(GRID, "stroke: var(--line)")
     text = re.sub(r'<g id="(?!point-)[^"]*"', "<g", text)
-    text = re.sub(r"(\d+\.\d)\d+", r"\1", text)
+    text = re.sub(r"<[^>]*>", lambda tag: re.sub(r"(\d+\.\d)\d+", r"\1", tag[0]), text)  # not what is written in the drawing
     text = re.sub(r'(?<= )d="[^"]*"', lambda path: re.sub(r"\s*([LMCz])\s*", r"\1", path[0]), text)
     text = re.sub(r"<defs>\s*</defs>", "", text)
     while (flatter := re.sub(r"<g/>|<g>((?:(?!</?g\b).)*)</g>", r"\1", text, flags=re.S)) != text:

@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
-from benchmarks import model_data, model_list, model_peers, model_report, model_results, models
+from benchmarks import model_charts, model_data, model_list, model_peers, model_report, model_results, models
 
 from tastemaker.domain import Interval
 from tastemaker.evaluation.splits import Split
@@ -301,3 +301,8 @@ def test_users_who_came_later_are_left_out_and_counted() -> None:
 def test_the_examples_of_the_benchmark_are_right(module: str) -> None:
     failed, tried = doctest.testmod(importlib.import_module(f"benchmarks.{module}"))
     assert (failed, tried > 0) == (0, True)
+
+
+def test_a_slimmer_drawing_keeps_what_is_written_in_it() -> None:
+    slimmed = model_charts.slim('<path d="M 1.2345 2.3456 L 3.4567 4"/><text x="1.2345">0.125</text>')
+    assert slimmed == '<path d="M1.2 2.3L3.4 4"/><text x="1.2">0.125</text>'
