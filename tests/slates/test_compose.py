@@ -172,6 +172,18 @@ def test_popularity_by_segment_is_that_of_the_one_who_asks() -> None:
     assert len({compose(Shelf(CATALOGUE, ageless, ageless), Taste(history), Wish(5)).items for history in HISTORIES}) == 1
 
 
+def test_a_live_model_that_is_nobodys_own_is_the_one_that_answers() -> None:
+    rising, popular = create("trending").fit(DATA), create("popular").fit(DATA)
+    made = compose(Shelf(CATALOGUE, rising, popular), Taste(HISTORIES[0]), Wish(5))
+    assert made.rung == "popular"
+    allowed = CATALOGUE.mask(rising.items)
+    best = rising.recommend(Histories.empty(), 5, allowed=allowed).items[0]
+    assert [offer.item for offer in made.items] == [rising.items.ids[item] for item in best.tolist()]
+    assert [offer.item for offer in made.items] != [
+        popular.items.ids[item] for item in popular.recommend(Histories.empty(), 5, allowed=allowed).items[0].tolist()
+    ]
+
+
 def test_without_any_model_the_newest_items_are_shown() -> None:
     made = compose(Shelf(CATALOGUE), Taste(HISTORIES[0]), Wish(3, exclude=frozenset(HISTORIES[0].items)))
     assert made.rung == "popular"

@@ -129,8 +129,12 @@ def trending(shelf: Shelf, _taste: Taste, wish: Wish) -> Iterator[Scored]:
 
 
 def popular(shelf: Shelf, taste: Taste, wish: Wish) -> Iterator[Scored]:
-    """What many did, as of the last training; many like them, where popularity is told by segment."""
-    model = shelf.fallback
+    """What many did, as of the last training; many like them, where popularity is told by segment.
+
+    A live model that is nobody's own speaks for itself; behind any other stands the fallback.
+    """
+    live = shelf.model
+    model = live if live is not None and live.kind in IMPERSONAL else shelf.fallback
     if model is None:
         return
     found = model.recommend(
