@@ -12,9 +12,9 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from tastemaker.models import Progress, Recommendations, silent
+from tastemaker.models import Recommendations
 from tastemaker.models.artifact import load_artifact, params_of, save_artifact
-from tastemaker.models.interactions import Bools, Floats, Histories, Interactions, Ints, Rows, Vocabulary, checked, single
+from tastemaker.models.interactions import Bools, Floats, Histories, Ints, Rows, Vocabulary, checked, single
 from tastemaker.models.row_kernels import add_by_item
 from tastemaker.models.topk import top_scores
 
@@ -23,7 +23,10 @@ BLOCK = 1 << 20  # events weighed at once
 
 
 class Everybody:
-    """Base of the family; a ``Recommender`` once ``fit`` is there. An item at zero or below is never recommended."""
+    """Base of the family; a ``Recommender`` with a ``fit`` that sets ``counts`` and ``items``.
+
+    An item at zero or below is never recommended.
+    """
 
     kind: ClassVar[str]
     Params: ClassVar[type[msgspec.Struct]]
@@ -33,10 +36,6 @@ class Everybody:
         self.items = Vocabulary(())
         self.losses: tuple[float, ...] = ()
         self.counts: Floats = np.zeros(0, np.float32)  # (items,), what each item counts for
-
-    def fit(self, data: Interactions, *, seed: int = 0, progress: Progress = silent) -> Self:
-        """Sets ``counts`` and ``items``."""
-        raise NotImplementedError
 
     def recommend(
         self, histories: Histories, k: int, *, exclude: Rows | None = None, allowed: Bools | None = None

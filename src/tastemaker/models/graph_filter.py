@@ -43,7 +43,7 @@ class GraphFilterParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     power: Annotated[float, Meta(ge=0, le=1, extra=between(0.2, 0.6))] = 0.5
     """Exponent of the degrees in Q; published, 0.5."""
     sweeps: Annotated[int, Meta(ge=0, le=100)] = 3
-    """Rounds of subspace iteration; more find the singular vectors more exactly and recommend no better."""
+    """Rounds of subspace iteration; more find the singular vectors more exactly."""
 
 
 class GraphFilter(Linear):

@@ -75,3 +75,21 @@ def found_in(items: Ints, start: int, stop: int, item: np.int32) -> bool:
         else:
             return True
     return False
+
+
+@numba.njit(cache=True, nogil=True)
+def keep_best(total: Floats, touched: Ints, used: int, values: Floats, targets: Ints) -> int:
+    """The largest totals above zero of the places that were touched, best first; all totals are zeros afterwards.
+
+    total: (items,), touched: (items,), of which the first ``used`` count. Returns how many there are.
+    """
+    size = 0
+    for place in range(used):
+        target = touched[place]
+        score, total[target] = total[target], 0
+        if not score > 0:
+            continue
+        if size < len(values) or score > values[0] or (score == values[0] and target < targets[0]):
+            size = push(values, targets, size, score, target)
+    unheap(values, targets, size)
+    return size

@@ -22,12 +22,13 @@ import numpy as np
 from msgspec import Meta
 
 from tastemaker.models import Progress, silent
+from tastemaker.models.heaps import keep_best
 from tastemaker.models.interactions import Floats, Histories, Interactions, Ints, Longs, trainable
 from tastemaker.models.linear import Linear
 from tastemaker.models.similarity import Walk, asymmetric, bm25, cosine, damping, two_hop
 from tastemaker.models.space import among, between
 from tastemaker.models.tables import Neighbours
-from tastemaker.models.topk import PARALLEL, push, unheap
+from tastemaker.models.topk import PARALLEL
 
 __all__ = ["ItemKnn", "ItemKnnParams", "damping", "nearest"]  # damping is made in similarity.py, and used by all who walk
 
@@ -121,6 +122,41 @@ def nearest(
     return Neighbours.padded(np.concatenate([one for one, _ in found]), np.concatenate([one for _, one in found]))
 
 
+@numba.njit(cache=True, nogil=True)
+def walk(
+    item: int,
+    item_indptr: Longs,
+    item_users: Ints,
+    item_weights: Floats,
+    user_indptr: Longs,
+    user_items: Ints,
+    user_weights: Floats,
+    user_damp: Floats,
+    scale: np.float32,
+    total: Floats,
+    touched: Ints,
+) -> int:
+    """Adds up what two hops from an item, by its users, bring to each target; the targets are listed in ``touched``.
+
+    total: (items,), zeros before; touched: (items,). Returns how many places it touched.
+    """
+    used = 0
+    for event in range(item_indptr[item], item_indptr[item + 1]):
+        user = item_users[event]
+        share = item_weights[event] * user_damp[user] * scale
+        if share == 0:
+            continue
+        for entry in range(user_indptr[user], user_indptr[user + 1]):
+            target, added = user_items[entry], share * user_weights[entry]
+            if added == 0:
+                continue  # else the place would be listed twice
+            if total[target] == 0:
+                touched[used] = target
+                used += 1
+            total[target] += added
+    return used
+
+
 @numba.njit(cache=True, nogil=True, parallel=True)
 def find_neighbours(
     begin: int,
@@ -145,29 +181,13 @@ def find_neighbours(
         total = np.zeros(len(target_damp), np.float32)
         touched = np.empty(len(target_damp), np.int32)
         for line in range(first, len(targets), LANES):
-            item, used = begin + line, 0
-            for event in range(item_indptr[item], item_indptr[item + 1]):
-                user = item_users[event]
-                share = item_weights[event] * user_damp[user] * item_damp[item]
-                if share == 0:
-                    continue
-                for entry in range(user_indptr[user], user_indptr[user + 1]):
-                    target, added = user_items[entry], share * user_weights[entry]
-                    if added == 0:
-                        continue  # else the place would be listed twice
-                    if total[target] == 0:
-                        touched[used] = target
-                        used += 1
-                    total[target] += added
-            size = 0
+            item = begin + line
+            lists = (item_indptr, item_users, item_weights, user_indptr, user_items, user_weights)
+            used = walk(item, *lists, user_damp, item_damp[item], total, touched)
+            total[item] = 0
             for place in range(used):
                 target = touched[place]
-                score, total[target] = total[target] * target_damp[target], 0
+                total[target] *= target_damp[target]
                 if shrink > 0:
-                    score /= 1 + shrink * item_damp[item] * target_damp[target]
-                if target == item or not score > 0:
-                    continue
-                worst, last = values[line, 0], targets[line, 0]
-                if size < len(values[line]) or score > worst or (score == worst and target < last):
-                    size = push(values[line], targets[line], size, score, target)
-            unheap(values[line], targets[line], size)
+                    total[target] /= 1 + shrink * item_damp[item] * target_damp[target]
+            keep_best(total, touched, used, values[line], targets[line])

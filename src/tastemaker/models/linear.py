@@ -12,15 +12,15 @@ from typing import Any, ClassVar, Self
 import msgspec
 import numpy as np
 
-from tastemaker.models import Progress, Recommendations, silent
+from tastemaker.models import Recommendations
 from tastemaker.models.artifact import load_artifact, params_of, save_artifact
 from tastemaker.models.dense import best_of
-from tastemaker.models.interactions import Bools, Floats, Histories, Interactions, Ints, Rows, Vocabulary, checked, single
+from tastemaker.models.interactions import Bools, Floats, Histories, Ints, Rows, Vocabulary, checked, single
 from tastemaker.models.tables import Table, packed, unpacked
 
 
 class Linear:
-    """Base of the family; a ``Recommender`` once ``fit`` is there."""
+    """Base of the family; a ``Recommender`` with a ``fit`` that sets ``tables`` and ``items``."""
 
     kind: ClassVar[str]
     Params: ClassVar[type[msgspec.Struct]]
@@ -30,10 +30,6 @@ class Linear:
         self.items = Vocabulary(())
         self.losses: tuple[float, ...] = ()
         self.tables: tuple[Table, ...] = ()
-
-    def fit(self, data: Interactions, *, seed: int = 0, progress: Progress = silent) -> Self:
-        """Sets ``tables`` and ``items``."""
-        raise NotImplementedError
 
     def query(self, histories: Histories) -> Histories:
         """The same entries with the weights that the scores are linear in."""

@@ -10,53 +10,13 @@ from __future__ import annotations
 import numba
 import numpy as np
 
+from tastemaker.models.heaps import keep_best
 from tastemaker.models.interactions import Floats, Ints, Longs
-from tastemaker.models.topk import push, unheap
+from tastemaker.models.item_knn import walk
 
 LANES = 64  # target j belongs to lane j mod 64, so that each thread gets popular and rare ones
 STEPS = 100
 TOLERANCE = 1e-5  # of the residual, relative to the right side
-
-
-@numba.njit(cache=True, nogil=True)
-def reach(
-    target: int,
-    column_indptr: Longs,
-    column_users: Ints,
-    column_values: Floats,
-    row_indptr: Longs,
-    row_items: Ints,
-    row_values: Floats,
-    total: Floats,
-    touched: Ints,
-    values: Floats,
-    items: Ints,
-) -> int:
-    """The items with the largest products with the target's column, best first, into values and items. Returns how many.
-
-    total: (items,), zeros before and after; touched: (items,), scratch.
-    """
-    used = 0
-    for event in range(column_indptr[target], column_indptr[target + 1]):
-        user, share = column_users[event], column_values[event]
-        for entry in range(row_indptr[user], row_indptr[user + 1]):
-            item, added = row_items[entry], share * row_values[entry]
-            if added == 0:
-                continue  # else the place would be listed twice
-            if total[item] == 0:
-                touched[used] = item
-                used += 1
-            total[item] += added
-    size = 0
-    for place in range(used):
-        item = touched[place]
-        score, total[item] = total[item], 0
-        if item == target:
-            continue
-        if size < len(values) or score > values[0] or (score == values[0] and item < items[0]):
-            size = push(values, items, size, score, item)
-    unheap(values, items, size)
-    return size
 
 
 @numba.njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
@@ -151,15 +111,14 @@ def find_weights(
         total = np.zeros(len(column_indptr) - 1, np.float32)
         touched = np.empty(len(column_indptr) - 1, np.int32)
         slot_of = np.full(len(row_indptr) - 1, -1, np.int32)
-        near = np.empty(items.shape[1], np.float32)
+        near, ones = np.empty(items.shape[1], np.float32), np.ones(len(row_indptr) - 1, np.float32)
         scratch = np.empty((4, items.shape[1]), np.float32)
         starts = np.empty(items.shape[1] + 1, np.int64)
         for line in range(first, len(items), LANES):
-            size = reach(
-                begin + line,
-                *(column_indptr, column_users, column_values, row_indptr, row_items, row_values),
-                *(total, touched, near, items[line]),
-            )
-            slots, entries, used = gather(items[line, :size], column_indptr, column_users, column_values, slot_of, starts)
-            sums = np.empty(used, np.float32)
+            lists = (column_indptr, column_users, column_values, row_indptr, row_items, row_values)
+            used = walk(begin + line, *lists, ones, np.float32(1), total, touched)
+            total[begin + line] = 0
+            size = keep_best(total, touched, used, near, items[line])
+            slots, entries, users = gather(items[line, :size], column_indptr, column_users, column_values, slot_of, starts)
+            sums = np.empty(users, np.float32)
             regress(starts, slots, entries, ridge, near[:size], weights[line, :size], scratch[:, :size], sums)

@@ -23,13 +23,14 @@ import numpy.typing as npt
 from msgspec import Meta
 
 from tastemaker.models import Progress, silent
+from tastemaker.models.heaps import keep_best
 from tastemaker.models.interactions import Floats, Histories, Interactions, Ints, Longs, trainable
 from tastemaker.models.linear import Linear
 from tastemaker.models.recency import decayed, occurrences, wanted
 from tastemaker.models.similarity import damping
 from tastemaker.models.space import among, between
 from tastemaker.models.tables import Neighbours
-from tastemaker.models.topk import PARALLEL, push, unheap
+from tastemaker.models.topk import PARALLEL
 
 LANES = 64  # item i belongs to lane i mod 64, so that each thread gets popular and rare ones
 STRETCH = 8192  # items between two words on progress
@@ -172,19 +173,6 @@ def find_targets(
                         touched[used] = items[other]
                         used += 1
                     total[items[other]] += added
-            used = keep_best(item_damp[item], total, touched, used, target_damp, values[line], targets[line])
-            unheap(values[line], targets[line], used)
-
-
-@numba.njit(cache=True, nogil=True)
-def keep_best(damp: float, total: Floats, touched: Ints, used: int, target_damp: Floats, values: Floats, targets: Ints) -> int:
-    """The largest damped totals into a heap; the totals are zeros afterwards. Returns the heap's size."""
-    size = 0
-    for place in range(used):
-        target = touched[place]
-        score, total[target] = np.float32(total[target] * damp * target_damp[target]), 0
-        if not score > 0:
-            continue
-        if size < len(values) or score > values[0] or (score == values[0] and target < targets[0]):
-            size = push(values, targets, size, score, target)
-    return size
+            for place in range(used):
+                total[touched[place]] = np.float32(total[touched[place]] * item_damp[item] * target_damp[touched[place]])
+            keep_best(total, touched, used, values[line], targets[line])
