@@ -6,25 +6,15 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from dense import interactions
 from tastemaker.errors import InputError
 from tastemaker.models import ease_kernels
 from tastemaker.models.ease import Ease, EaseParams, require_room
-from tastemaker.models.interactions import Histories, Interactions, Vocabulary
+from tastemaker.models.interactions import Interactions
 from tastemaker.models.tables import Matrix
 
 USERS = 90
 Doubles = npt.NDArray[np.float64]
-
-
-def interactions(items: int) -> Interactions:
-    """Repeated events, some without a reward; the last item has none."""
-    random = np.random.default_rng(5)
-    rows = []
-    for _ in range(USERS):
-        length = int(random.integers(0, 20))
-        chosen = np.minimum(random.geometric(0.08, length) - 1, items - 2)
-        rows.append((chosen.tolist(), random.choice([-1.0, 0.0, 1.0, 2.5], length).tolist(), list(range(length))))
-    return Interactions(tuple(map(str, range(USERS))), Vocabulary(tuple(map(str, range(items)))), Histories.of(rows))
 
 
 def matrix_of(data: Interactions) -> Doubles:
@@ -57,7 +47,7 @@ def table(model: Ease) -> npt.NDArray[np.float32]:
 @pytest.mark.parametrize("items", [7, 64, 150])
 @pytest.mark.parametrize("powers", [(0.0, 0.0), (0.5, 0.1), (1.0, 0.4)])
 def test_weights_are_those_of_the_closed_form(items: int, powers: tuple[float, float]) -> None:
-    data, params = interactions(items), EaseParams(0.7, *powers)
+    data, params = interactions(USERS, items, 5), EaseParams(0.7, *powers)
     found = table(Ease(params).fit(data))
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, closed_form(matrix_of(data), params), atol=1e-6, rtol=1e-4)
@@ -67,13 +57,13 @@ def test_weights_are_those_of_the_closed_form(items: int, powers: tuple[float, f
 @pytest.mark.parametrize("items", [7, 64, 150])
 def test_the_narrow_precision_agrees_with_the_closed_form(items: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ease_kernels, "DOUBLE", 0)
-    data, params = interactions(items), EaseParams()
+    data, params = interactions(USERS, items, 5), EaseParams()
     np.testing.assert_allclose(table(Ease(params).fit(data)), closed_form(matrix_of(data), params), atol=1e-6, rtol=1e-4)
 
 
 def test_plain_ease_minimises_its_loss() -> None:
     """No other matrix with a diagonal of zeros does better."""
-    data = interactions(30)
+    data = interactions(USERS, 30, 5)
     x, weights = matrix_of(data), table(Ease(EaseParams(1.0, 0.0, 0.0)).fit(data)).astype(np.float64)
     ridge = np.trace(x.T @ x) / (x.sum(0) > 0).sum()
     slope = -2 * x.T @ (x - x @ weights) + 2 * ridge * weights
@@ -85,8 +75,8 @@ def test_a_catalogue_that_would_not_fit_is_refused_with_size_limit_and_alternati
     with pytest.raises(InputError, match="60000 x 60000, which takes 13733 MiB, and limit_mb allows 2048; train ridge"):
         require_room(60_000, 2048)
     with pytest.raises(InputError, match="interactions.items = 300"):  # noqa: RUF043 (a dot matches a dot)
-        Ease(EaseParams(limit_mb=1)).fit(interactions(300))
-    Ease(EaseParams(limit_mb=2)).fit(interactions(300))
+        Ease(EaseParams(limit_mb=1)).fit(interactions(USERS, 300, 5))
+    Ease(EaseParams(limit_mb=2)).fit(interactions(USERS, 300, 5))
 
 
 def test_memory_is_counted_for_both_precisions() -> None:

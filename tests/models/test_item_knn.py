@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from dense import interactions
 from tastemaker.errors import ConfigError
 from tastemaker.models import create
 from tastemaker.models.interactions import Histories, Interactions, Vocabulary
@@ -15,17 +16,7 @@ from tastemaker.models.tables import Neighbours
 USERS, ITEMS = 70, 40
 
 
-def interactions() -> Interactions:
-    random = np.random.default_rng(2)
-    rows = []
-    for _ in range(USERS):
-        length = int(random.integers(0, 15))
-        items = np.minimum(random.geometric(0.1, length) - 1, ITEMS - 2)
-        rows.append((items.tolist(), random.choice([-1.0, 0.0, 1.0, 2.5], length).tolist(), list(range(length))))
-    return Interactions(tuple(map(str, range(USERS))), Vocabulary(tuple(map(str, range(ITEMS)))), Histories.of(rows))
-
-
-DATA = interactions()
+DATA = interactions(USERS, ITEMS, 2)
 
 
 def table(model: ItemKnn) -> Neighbours:

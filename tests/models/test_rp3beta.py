@@ -6,24 +6,14 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from tastemaker.models.interactions import Histories, Interactions, Vocabulary
+from dense import interactions
+from tastemaker.models.interactions import Histories
 from tastemaker.models.rp3beta import Rp3Beta, Rp3BetaParams
 
 USERS, ITEMS = 60, 35
 
 
-def interactions() -> Interactions:
-    """Few popular items, many repeated events, some without a reward; the last item has none."""
-    random = np.random.default_rng(4)
-    rows = []
-    for _ in range(USERS):
-        length = int(random.integers(0, 18))
-        items = np.minimum(random.geometric(0.12, length) - 1, ITEMS - 2)
-        rows.append((items.tolist(), random.choice([-1.0, 0.0, 1.0, 3.0], length).tolist(), list(range(length))))
-    return Interactions(tuple(map(str, range(USERS))), Vocabulary(tuple(map(str, range(ITEMS)))), Histories.of(rows))
-
-
-DATA = interactions()
+DATA = interactions(USERS, ITEMS, 4)
 
 
 def transitions(alpha: float) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
