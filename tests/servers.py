@@ -33,6 +33,8 @@ from typing import Any, ClassVar, NoReturn, Self
 
 import pytest
 
+from ports import free_port
+
 GIVEN = {
     "postgresql": "TASTEMAKER_TEST_POSTGRESQL",  # postgresql://user:password@host:port/database, may create databases
     "mariadb": "TASTEMAKER_TEST_MYSQL",  # mysql+pymysql://user:password@host:port, may create databases
@@ -77,12 +79,6 @@ def absent(reason: str) -> NoReturn:
     pytest.skip(reason)
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port
-
-
 def die_with_parent() -> None:
     """In the child: whatever ends the tests ends their servers."""
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)
@@ -122,7 +118,7 @@ class Server(ABC):
         end = time.monotonic() + self.patience
         while not self.answers():
             if self.process.poll() is not None or time.monotonic() > end:
-                raise RuntimeError(f"{type(self).__name__} did not start: {(self.folder / 'output').read_text()[-2000:]}")
+                raise RuntimeError(f"it did not start: {self.said}")
             time.sleep(0.02)
         return self
 
@@ -132,6 +128,13 @@ class Server(ABC):
         except OSError:
             return False
         return True
+
+    @property
+    def said(self) -> str:
+        """The end of what it printed, and whether it still runs: for the report of a failure."""
+        code = self.process.poll() if self.process else None
+        state = "runs" if code is None else f"ended with {code}"
+        return f"{type(self).__name__} at {self.port} {state} and said: {(self.folder / 'output').read_text()[-2000:]}"
 
     def send(self, number: signal.Signals) -> None:
         assert self.process is not None

@@ -10,7 +10,8 @@ from typing import Any, Self
 
 import redis as client
 
-from servers import Redis, free_port, unique
+from ports import free_port
+from servers import Redis, unique
 
 SLOTS = 16384
 
@@ -26,8 +27,11 @@ def until(true: Callable[[], bool], seconds: float = 20.0) -> None:
 
 def asked(server: Redis, *command: Any) -> Any:
     """The reply to one command."""
-    with client.Redis(port=server.port, socket_timeout=2, protocol=2) as connection:
-        return connection.execute_command(*command)
+    with client.Redis("127.0.0.1", server.port, socket_timeout=10, protocol=2) as connection:
+        try:
+            return connection.execute_command(*command)
+        except client.RedisError as error:
+            raise RuntimeError(f"{command}: {error}: {server.said}") from error
 
 
 class Cluster:
@@ -50,7 +54,7 @@ class Cluster:
         return self
 
     def agrees(self, server: Redis) -> bool:
-        with client.Redis(port=server.port, socket_timeout=2) as connection:
+        with client.Redis("127.0.0.1", server.port, socket_timeout=10) as connection:
             found = connection.execute_command("CLUSTER INFO")
         return bool(found["cluster_state"] == "ok" and found["cluster_known_nodes"] == "3")
 
@@ -79,6 +83,16 @@ class ClusterServer(Redis):
     def command(self) -> list[str]:
         cluster = ["--cluster-enabled", "yes", "--cluster-port", str(self.bus), "--cluster-node-timeout", "2000"]
         return [*super().command(), *cluster]
+
+    def answers(self) -> bool:
+        """A whole answer, by this very process: it listens to clients before it knows whether it gets its bus."""
+        assert self.process is not None
+        try:
+            with client.Redis("127.0.0.1", self.port, socket_timeout=1) as connection:
+                found: Any = connection.info("server")
+        except client.RedisError:
+            return False
+        return bool(found["process_id"] == self.process.pid)
 
 
 class Sentinel(Redis):
@@ -137,7 +151,7 @@ class Watched:
 
 
 def raw_info(server: Redis) -> bytes:
-    with client.Redis(port=server.port, socket_timeout=2) as connection:
+    with client.Redis("127.0.0.1", server.port, socket_timeout=10) as connection:
         connection.set_response_callback("INFO", lambda reply, **_: reply)
         found: bytes = connection.execute_command("INFO", "replication")
     return found

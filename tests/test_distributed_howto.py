@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 import servers
+from ports import free_port
 from test_docs import CHECKOUT, DOCS, blocks
 
 PAGE = DOCS / "how-to" / "go-distributed.md"
@@ -44,8 +45,7 @@ def at_the_addresses_of_the_page() -> Iterator[None]:
 
 @pytest.mark.slow
 def test_followed_word_by_word_it_works(tmp_path: Path, at_the_addresses_of_the_page: None) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    port = free_port()
     script = "set -euo pipefail\ntrap 'kill $(jobs -p) 2> /dev/null; wait' EXIT\n"
     script += "\n".join(f"echo '── line {line}'\n{text}" for line, text in blocks(PAGE, "bash"))
     environ = {name: value for name, value in os.environ.items() if not name.startswith(("TASTEMAKER_", "AWS_"))}

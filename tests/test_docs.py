@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import tomllib
@@ -18,6 +17,7 @@ import msgspec
 import pytest
 from markdown_it import MarkdownIt
 
+from ports import free_port
 from tastemaker import config, domain, telemetry
 from tastemaker.cli import app
 from tastemaker.config import Config, Connect
@@ -212,9 +212,7 @@ def test_the_tutorial_runs_as_written(tmp_path: Path) -> None:
     """Its bash blocks in order, in one shell, in an empty folder. Whatever it started is stopped when the shell ends."""
     if shutil.which("curl") is None:
         pytest.skip("the tutorial uses curl, which is not installed")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     script = "set -euo pipefail\ntrap 'kill $(jobs -p) 2> /dev/null || true' EXIT\n"
     script += "\n".join(f"echo '── line {line}'\n{text}" for line, text in blocks(DOCS / "tutorial.md", "bash"))
     environ = {name: value for name, value in os.environ.items() if not name.startswith("TASTEMAKER_")}

@@ -9,7 +9,6 @@ from __future__ import annotations
 import http.client
 import random
 import shutil
-import socket
 import threading
 import time
 from collections import Counter
@@ -21,6 +20,7 @@ from msgspec.structs import replace
 
 import forked
 from load import Client
+from ports import free_port
 from tastemaker.config import Config, Connect
 from tastemaker.domain import Decision, Interaction, ModelCard
 from tastemaker.models.interactions import Histories, Interactions, Vocabulary
@@ -92,12 +92,6 @@ class Reader(Client):
             self.wrong.append((status, answer))
         self.versions[str(answer.get("model"))] += 1
         time.sleep(0.005)
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def disturb(storage: Storage, number: int, ended: threading.Event) -> None:

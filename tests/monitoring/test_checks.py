@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-import servers
+from ports import free_port
 from processes import command
 from profiles import PROFILES, postgres, toml
 from tastemaker.config import Config
@@ -40,7 +40,7 @@ def test_every_store_of_a_profile_is_looked_at_and_well(tmp_path: Path, profile:
 
 def test_a_server_that_is_away_is_named_with_the_remedy_and_without_its_password(tmp_path: Path) -> None:
     home = tmp_path / "home"
-    port = servers.free_port()
+    port = free_port()
     away = {"connect_ms": 300.0, "timeout_ms": 300.0, "tries": 1}
     places = replace(
         PROFILES["files"](home), kv=f"redis://me:secret@127.0.0.1:{port}/0", tables=f"postgresql://me:secret@127.0.0.1:{port}/x"

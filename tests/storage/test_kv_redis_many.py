@@ -52,7 +52,7 @@ def test_a_cluster_that_lost_a_server_serves_the_others_keys_and_recovers() -> N
 
 def test_a_slot_that_moves_is_followed() -> None:
     with servers_redis.Cluster() as cluster:
-        kv = open_kv(cluster.url, BRISK)
+        kv = open_kv(cluster.url)
         name = Tagged("").encode("state:u1")
         slot = redis.crc.key_slot(name)
         kv.put({"state:u1": b"1", "mark:u1": b"2"})
@@ -84,7 +84,7 @@ def slot_of(server: servers.Redis, slot: int) -> bool:
 
 def test_after_a_failover_the_new_master_is_found() -> None:
     with servers_redis.Watched() as watched:
-        kv = open_kv(watched.url, BRISK)
+        kv = open_kv(watched.url)
         kv.put({"a": b"1"})
         asked(watched.master, "WAIT", 1, 1000)
 

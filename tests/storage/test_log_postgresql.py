@@ -16,6 +16,7 @@ import psycopg
 import pytest
 
 import servers
+from ports import free_port
 from proxy import Proxy
 from tastemaker.config import Patience
 from tastemaker.domain import AnyEvent, Interaction, Record
@@ -363,7 +364,7 @@ def test_a_killed_server_loses_no_acknowledged_event_and_is_back_by_itself(serve
 
 
 def test_a_server_that_is_away_is_named_with_the_remedy_and_without_the_password() -> None:
-    url = f"postgresql://tastemaker:hidden@127.0.0.1:{servers.free_port()}/shop"
+    url = f"postgresql://tastemaker:hidden@127.0.0.1:{free_port()}/shop"
     with pytest.raises(Unavailable, match="see that PostgreSQL runs") as caught:
         open_log(url, 4, QUICK)
     assert "hidden" not in str(caught.value)

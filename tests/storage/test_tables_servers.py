@@ -17,6 +17,7 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.exc import IntegrityError
 
 import servers
+from ports import free_port
 from tastemaker.config import Patience
 from tastemaker.domain import ItemChange, UserChange
 from tastemaker.errors import ConfigError, Conflict, StorageError, Unavailable
@@ -137,7 +138,7 @@ def test_a_transaction_that_loses_its_server_leaves_nothing_behind(own: tuple[se
 
 
 def test_an_opening_without_a_server_is_unavailable_and_names_no_password() -> None:
-    port = servers.free_port()
+    port = free_port()
     for scheme in ("postgresql", "postgresql+psycopg", "mysql", "mysql+pymysql", "mariadb+pymysql"):
         with pytest.raises(Unavailable, match=f"127.0.0.1:{port}") as caught:
             open_tables(f"{scheme}://shop:hush-hush@127.0.0.1:{port}/shop", QUICK)
