@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import closing
 
 import pytest
 import redis
@@ -11,7 +12,7 @@ import redis
 import servers
 import servers_redis
 from api import eventually
-from redis_waits import BRISK, fetchable, writable
+from redis_waits import fetchable, writable
 from servers_redis import asked
 from tastemaker.errors import Unavailable
 from tastemaker.storage.kv.redis import open_kv
@@ -21,8 +22,7 @@ MANY = {f"state:u{number}": str(number).encode() for number in range(64)}
 
 
 def test_a_cluster_that_lost_a_server_serves_the_others_keys_and_recovers() -> None:
-    with servers_redis.Cluster() as cluster:
-        kv = open_kv(cluster.url, BRISK)
+    with servers_redis.Cluster() as cluster, closing(open_kv(cluster.url)) as kv:
         kv.put({"a": b"1"} | MANY)
         assert {asked(server, "DBSIZE") > 0 for server in cluster.servers} == {True}
 
@@ -34,7 +34,7 @@ def test_a_cluster_that_lost_a_server_serves_the_others_keys_and_recovers() -> N
             began = time.monotonic()
             with pytest.raises(Unavailable):
                 await kv.fetch([min(there)])
-            assert time.monotonic() - began < 2.0
+            assert time.monotonic() - began < 5.0  # it waits for two seconds
             gone.resume()
             assert await fetchable(kv)
             end = time.monotonic() + 10
@@ -47,12 +47,10 @@ def test_a_cluster_that_lost_a_server_serves_the_others_keys_and_recovers() -> N
             pytest.fail("the cluster did not come back")
 
         asyncio.run(lose())
-        kv.close()
 
 
 def test_a_slot_that_moves_is_followed() -> None:
-    with servers_redis.Cluster() as cluster:
-        kv = open_kv(cluster.url)
+    with servers_redis.Cluster() as cluster, closing(open_kv(cluster.url)) as kv:
         name = Tagged("").encode("state:u1")
         slot = redis.crc.key_slot(name)
         kv.put({"state:u1": b"1", "mark:u1": b"2"})
@@ -74,7 +72,6 @@ def test_a_slot_that_moves_is_followed() -> None:
         asyncio.run(move())
         kv.put({"state:u1": b"3"}, ttl=60.0)
         assert kv.get(["state:u1", "mark:u1"]) == [b"3", b"2"]
-        kv.close()
 
 
 def slot_of(server: servers.Redis, slot: int) -> bool:
@@ -83,8 +80,7 @@ def slot_of(server: servers.Redis, slot: int) -> bool:
 
 
 def test_after_a_failover_the_new_master_is_found() -> None:
-    with servers_redis.Watched() as watched:
-        kv = open_kv(watched.url)
+    with servers_redis.Watched() as watched, closing(open_kv(watched.url)) as kv:
         kv.put({"a": b"1"})
         asked(watched.master, "WAIT", 1, 1000)
 
@@ -99,4 +95,3 @@ def test_after_a_failover_the_new_master_is_found() -> None:
         assert watched.master_port == watched.replica.port
         assert eventually(lambda: writable(kv))
         assert asked(watched.replica, "GET", "a") == b"1"
-        kv.close()

@@ -99,9 +99,12 @@ class OneServer:
         if place.mode == "single":
             host, port = place.hosts[0]
             return redis.Redis(host, port, place.db, retry=never(), **words)
-        sentinel = Sentinel(place.hosts, sentinel_kwargs=of_sentinels(place, self.patience), **words)
-        master: redis.Redis = sentinel.master_for(place.service, db=place.db, retry=never())
+        master: redis.Redis = self.sentinel.master_for(place.service, db=place.db, retry=never(), **words)
         return master
+
+    @cached_property
+    def sentinel(self) -> Sentinel:
+        return Sentinel(self.place.hosts, sentinel_kwargs=of_sentinels(self.place, self.patience))
 
     def get(self, names: Sequence[bytes]) -> Values:
         found: Values = self.client.execute_command("MGET", *names)
@@ -168,6 +171,9 @@ class OneServer:
         if "client" in self.__dict__:
             self.client.close()
             self.client.connection_pool.disconnect()
+        if "sentinel" in self.__dict__:
+            for client in self.sentinel.sentinels:
+                client.close()
 
 
 class Watch:
