@@ -17,6 +17,7 @@ from tastemaker.errors import Conflict, InputError
 from tastemaker.pipelines import local
 from tastemaker.pipelines.local import is_running, run_pipeline
 from tastemaker.pipelines.pipeline import Outcome, Pipeline, Progress, Step, Window, summary_of
+from tastemaker.pipelines.running import LOCK
 from tastemaker.storage import Storage
 from tastemaker.storage.archive import archive
 from tastemaker.storage.erase import erase
@@ -208,7 +209,7 @@ def test_a_second_runner_is_refused_until_the_first_is_gone_even_when_it_was_kil
     storage: Storage, home: Config, tmp_path: Path
 ) -> None:
     assert not is_running(home)
-    command = [sys.executable, "-c", HOLD, str(home.home / local.LOCK)]
+    command = [sys.executable, "-c", HOLD, str(home.home / LOCK)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
         assert other.stdout is not None
         assert other.stdout.readline() == b"held\n"

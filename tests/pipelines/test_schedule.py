@@ -20,6 +20,7 @@ from tastemaker.config import Config
 from tastemaker.config import Schedule as Hours
 from tastemaker.domain import Interaction, Run
 from tastemaker.pipelines import local, schedule
+from tastemaker.pipelines.running import LOCK
 from tastemaker.pipelines.schedule import Schedule, show_quality
 from tastemaker.storage import Storage, connect
 from tastemaker.storage.lockfile import locked
@@ -83,7 +84,7 @@ def test_an_interrupted_run_goes_on_at_once_and_a_failed_one_after_the_usual_tim
 
 def test_nothing_is_due_while_somebody_runs_a_pipeline(storage: Storage, home: Config) -> None:
     storage.log.append([Interaction("e", 1, "u", "i", "click")]).result()
-    with locked(home.home / local.LOCK):
+    with locked(home.home / LOCK):
         assert timer(storage, home).due(NOW) is None
     assert timer(storage, home).due(NOW) == "daily"
 

@@ -19,6 +19,7 @@ COMMANDS = {
     "archive": "tastemaker.cli.processes:archive",
     "import": "tastemaker.cli.data:import_",
     "run": "tastemaker.cli.pipeline:run",
+    "step": "tastemaker.cli.step:step",
     "runs": "tastemaker.cli.pipeline:runs",
     "tune": "tastemaker.cli.tuning:tune",
     "models": "tastemaker.cli.models:models",

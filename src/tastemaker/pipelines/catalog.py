@@ -6,21 +6,26 @@ Nothing heavy is imported here; each step's function is found when it runs.
 from __future__ import annotations
 
 from tastemaker.errors import NotFound, did_you_mean
-from tastemaker.pipelines.pipeline import Pipeline, Step
+from tastemaker.pipelines.pipeline import Parts, Pipeline, Step
 
 STEPS = "tastemaker.pipelines.steps"
 
-INGEST = Step("ingest", f"{STEPS}.ingest:ingest", "Moves the log's new events into the lake.")
+INGEST = Step("ingest", f"{STEPS}.ingest:ingest", "Moves the log's new events into the lake.", alone="lake")
 FEATURES = Step("features", f"{STEPS}.features:features", "Computes user and item features at this moment.")
-TRAIN = Step("train", f"{STEPS}.train:train", "Trains every configured model: once to be judged, once on everything.")
+TRAIN = Step(
+    "train", f"{STEPS}.train:train", "Trains every configured model: once to be judged, once on everything.",
+    parts=Parts(f"{STEPS}.train:kinds", f"{STEPS}.train:train_kind", f"{STEPS}.train:joined"),
+)  # fmt: skip
 EVALUATE = Step(
     "evaluate", f"{STEPS}.evaluate:evaluate_candidates", "Measures every candidate and the live model on held-out events."
 )
 GATE = Step("gate", f"{STEPS}.gate:gate", "Asks whether the best candidate may go live; a closed gate skips the rest.")
-PUBLISH = Step("publish", f"{STEPS}.publish:publish_candidate", "Computes slates for all users, then flips the live pointer.")
-MONITOR = Step("monitor", f"{STEPS}.monitor:monitor", "Measures what was served: click-through by model, freshness, coverage.")
-FRESHEN = Step("freshen", f"{STEPS}.freshen:freshen", "Counts anew what is popular, without training.")
-REPUBLISH = Step("publish", f"{STEPS}.publish:publish_live", "Computes slates for all users with the live model.")
+PUBLISH = Step("publish", f"{STEPS}.publish:publish_candidate", "Computes slates for all users, then flips the live pointer.",
+               alone="live")  # fmt: skip
+MONITOR = Step("monitor", f"{STEPS}.monitor:monitor", "Measures what was served: click-through by model, freshness, coverage.",
+               always=True)  # fmt: skip
+FRESHEN = Step("freshen", f"{STEPS}.freshen:freshen", "Counts anew what is popular, without training.", alone="live")
+REPUBLISH = Step("publish", f"{STEPS}.publish:publish_live", "Computes slates for all users with the live model.", alone="live")
 
 PIPELINES = {
     pipeline.name: pipeline

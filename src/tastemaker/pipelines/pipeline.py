@@ -8,12 +8,12 @@ know (table versions, model versions) is its summary, which the runner keeps in 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from tastemaker.config import Config
-from tastemaker.errors import Conflict
+from tastemaker.errors import Conflict, NotFound, did_you_mean
 from tastemaker.storage import Storage
 
 Progress = Callable[[int, int, str], None]
@@ -43,20 +43,58 @@ class Outcome:
 
 
 StepFunction = Callable[[Storage, Config, Window, Progress], Outcome]
+PartFunction = Callable[[Storage, Config, Window, Progress, str], Outcome]
+
+
+@dataclass(frozen=True)
+class Parts:
+    """How a step falls into parts that a scheduler may do side by side; the step's own function does all of them in turn.
+
+    Each is "module:name". ``names``: the parts, from the configuration; ``work``: does one; ``join``: makes the step's outcome
+    of the summaries of its parts, in the order of their names.
+    """
+
+    names: str
+    work: str
+    join: str
+
+    def load_names(self) -> Callable[[Config], tuple[str, ...]]:
+        found: Callable[[Config], tuple[str, ...]] = loaded(self.names)
+        return found
+
+    def load_work(self) -> PartFunction:
+        found: PartFunction = loaded(self.work)
+        return found
+
+    def load_join(self) -> Callable[[Sequence[Mapping[str, Any]]], Outcome]:
+        found: Callable[[Sequence[Mapping[str, Any]]], Outcome] = loaded(self.join)
+        return found
 
 
 @dataclass(frozen=True)
 class Step:
-    """One piece of work. ``function`` is "module:name", imported when the step runs: a catalogue must load fast."""
+    """One piece of work. ``function`` is "module:name", imported when the step runs: a catalogue must load fast.
+
+    ``always``: it is done also where an earlier step has halted the run. ``alone`` names what it
+    moves: steps of other runs that move the same wait until it is done.
+    """
 
     name: str
     function: str
     text: str
+    parts: Parts | None = None
+    always: bool = False
+    alone: str = ""
 
     def load(self) -> StepFunction:
-        module, _, name = self.function.partition(":")
-        found: StepFunction = getattr(importlib.import_module(module), name)
+        found: StepFunction = loaded(self.function)
         return found
+
+
+def loaded(place: str) -> Any:
+    """What "module:name" names."""
+    module, _, name = place.partition(":")
+    return getattr(importlib.import_module(module), name)
 
 
 @dataclass(frozen=True)
@@ -67,10 +105,12 @@ class Pipeline:
     text: str
     steps: tuple[Step, ...]
 
-
-def run_step(storage: Storage, config: Config, step: Step, window: Window, progress: Progress) -> Outcome:
-    """Runs one step: the entry that every runner uses."""
-    return step.load()(storage, config, window, progress)
+    def step(self, name: str) -> Step:
+        """A step by its name."""
+        known = {step.name: step for step in self.steps}
+        if name not in known:
+            raise NotFound(f"{self.name} has no step {name!r}; {did_you_mean(name, known)}")
+        return known[name]
 
 
 def summary_of(storage: Storage, window: Window, step: str) -> dict[str, Any]:

@@ -15,7 +15,8 @@ from collections.abc import Mapping
 
 from tastemaker import telemetry
 from tastemaker.config import Config
-from tastemaker.pipelines.local import clock, is_running
+from tastemaker.pipelines.local import is_running
+from tastemaker.pipelines.running import clock
 from tastemaker.registry import live
 from tastemaker.storage import Storage
 

@@ -25,8 +25,10 @@ from tastemaker.storage import Storage
 PLACE = "training"  # the folder of the home for training sets that memory does not hold
 
 
-def training_set(storage: Storage, config: Config, versions: Mapping[str, int]) -> Interactions:
+def training_set(storage: Storage, config: Config, versions: Mapping[str, int], before: int | None = None) -> Interactions:
     """Everybody's history as of the pinned versions, with the catalogue and stated preferences.
+
+    ``before``: only what happened before that time (ms); None: all of it.
 
     Raises ``NotFound`` when there is no event to learn from.
     """
@@ -36,7 +38,7 @@ def training_set(storage: Storage, config: Config, versions: Mapping[str, int]) 
     found = storage.lake.scan(connection, "interactions", versions["interactions"])
     if found is None:
         raise NotFound("there are no interactions to learn from any more: everybody was erased")
-    query = table.histories(found, config.rewards, before=None, length=config.rewards.history, aging=True)
+    query = table.histories(found, config.rewards, before=before, length=config.rewards.history, aging=True)
     if is_large(found, config.train.memory_mb):
         events = streamed(connection, query, config.home / PLACE, config.train.memory_mb)
     else:
@@ -107,8 +109,11 @@ def preference_matrix(
 
 
 def pinned(storage: Storage, config: Config, window: Window) -> tuple[Interactions, dict[str, int], float]:
-    """The run's training set, the table versions it was read from, and the seconds it took."""
+    """The run's training set, the table versions it was read from, and the seconds it took.
+
+    It ends with the window: a run for a time that has passed learns what one would have learnt then.
+    """
     began = time.perf_counter()
     versions: dict[str, int] = summary_of(storage, window, "ingest")["versions"]
-    data = training_set(storage, config, versions)
+    data = training_set(storage, config, versions, window.end)
     return data, versions, time.perf_counter() - began

@@ -14,12 +14,12 @@ import msgspec
 from msgspec.structs import replace
 
 from tastemaker.errors import Conflict, StorageError
-from tastemaker.pipelines.local import LOCK
 from tastemaker.pipelines.moving import events, lake, models
 from tastemaker.pipelines.moving.compare import Line, compare
 from tastemaker.pipelines.moving.note import Note, load, save
 from tastemaker.pipelines.moving.target import moves, shown
 from tastemaker.pipelines.republish import rewrite_slates
+from tastemaker.pipelines.running import LOCK
 from tastemaker.registry import live
 from tastemaker.storage import Storage, keys
 from tastemaker.storage.archive import archive

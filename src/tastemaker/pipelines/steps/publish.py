@@ -12,13 +12,13 @@ import time
 import numpy as np
 
 from tastemaker.config import Config
-from tastemaker.domain import History, Slate
+from tastemaker.domain import History, ModelCard, Slate
 from tastemaker.errors import NotFound
 from tastemaker.models.artifact import load_model
 from tastemaker.models.interactions import Histories, Interactions
 from tastemaker.pipelines.pipeline import Outcome, Progress, Window, summary_of
 from tastemaker.pipelines.steps.train import FALLBACK, MODEL
-from tastemaker.pipelines.training import pinned
+from tastemaker.pipelines.training import training_set
 from tastemaker.registry import live
 from tastemaker.slates.batch import compose_block
 from tastemaker.slates.catalogue import Catalogue
@@ -34,11 +34,20 @@ def publish_candidate(storage: Storage, config: Config, window: Window, progress
     card = storage.tables.models.get(version)
     if card is None:
         raise NotFound(f"model version {version!r} has no card any more; run the pipeline from its beginning")
+    if newer := newer_live(storage, card):
+        return Outcome({"version": version, "users": 0}, halt=f"{newer} is live, and was trained on a later interval")
     fallback = f"{FALLBACK}-{window.suffix}/{MODEL}"
     users = write_slates(storage, config, window, progress, version, card.artifact, fallback)
     now = live.promote(storage, version, int(time.time() * 1000), fallback)
     removed = clean(storage, config, now)
     return Outcome({"version": version, "users": users, "before": now.previous, "removed": removed})
+
+
+def newer_live(storage: Storage, card: ModelCard) -> str:
+    """The live version, if it stands for a later time than a candidate: a run for the past must not replace it."""
+    now = live.read(storage.kv)
+    known = storage.tables.models.get(now.version) if now is not None else None
+    return known.version if known is not None and known.made > card.made else ""
 
 
 def publish_live(storage: Storage, config: Config, window: Window, progress: Progress) -> Outcome:
@@ -54,8 +63,9 @@ def write_slates(
     storage: Storage, config: Config, window: Window, progress: Progress, version: str, artifact: str, fallback: str
 ) -> int:
     """Composes and stores everybody's slate; returns for how many users."""
-    data, _, _ = pinned(storage, config, window)
-    ends: list[int] = summary_of(storage, window, "ingest")["ends"]
+    ingested = summary_of(storage, window, "ingest")
+    data = training_set(storage, config, ingested["versions"])  # the newest histories, also behind the window's end
+    ends: list[int] = ingested["ends"]
     model = load_model(storage.models.folder(artifact))
     items = storage.tables.items
     catalogue = Catalogue.of(items.all(), items.stamp(), items.deleted())

@@ -7,7 +7,8 @@ as the live model of later runs. The model learns from everything and is what go
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import msgspec
 
@@ -33,8 +34,27 @@ FALLBACK = "popular"
 
 def train(storage: Storage, config: Config, window: Window, progress: Progress) -> Outcome:
     """Trains what is not trained yet in this run and writes artifacts and cards."""
-    kinds = list(dict.fromkeys((FALLBACK, *config.train.models)))
-    models = {kind: create(kind, config.models.get(kind, {})) for kind in kinds}  # wrong parameters fail before any work
+    return joined(train_kinds(storage, config, window, progress, kinds(config)))
+
+
+def kinds(config: Config) -> tuple[str, ...]:
+    """The kinds of models that a run trains: the fallback of all others first."""
+    return tuple(dict.fromkeys((FALLBACK, *config.train.models)))
+
+
+def train_kind(storage: Storage, config: Config, window: Window, progress: Progress, kind: str) -> Outcome:
+    """Trains one kind: a part of the step, for a scheduler that does several at once."""
+    if kind not in kinds(config):
+        raise InputError("part", kind, f"train.models has no such kind; {did_you_mean(kind, kinds(config))}")
+    (summary,) = train_kinds(storage, config, window, progress, (kind,))
+    return Outcome(summary)
+
+
+def train_kinds(
+    storage: Storage, config: Config, window: Window, progress: Progress, names: Sequence[str]
+) -> list[dict[str, Any]]:
+    """Trains kinds one after the other; a summary for each."""
+    models = {kind: create(kind, config.models.get(kind, {})) for kind in names}  # wrong parameters fail before any work
     check_metric(config.evaluate)
     data, versions, _ = pinned(storage, config, window)
     split = split_of(data, config.evaluate)
@@ -47,28 +67,50 @@ def train(storage: Storage, config: Config, window: Window, progress: Progress) 
         "until": data.now,
         "run": window.run,
     }
-    trained: list[str] = []
-    left_out: dict[str, str] = {}
-    for done, kind in enumerate(kinds):
-        version = f"{kind}-{window.suffix}"
-        if storage.tables.models.get(version) is not None:  # a run taken up again
-            trained.append(version)
-            continue
+    found: list[dict[str, Any]] = []
+    for done, kind in enumerate(names):
 
         def report(step: int, total: int, note: str, kind: str = kind, done: int = done) -> None:
-            progress(done * 100 + (100 * step) // max(total, 1), len(kinds) * 100, f"{kind}: {note}")
+            progress(done * 100 + (100 * step) // max(total, 1), len(names) * 100, f"{kind}: {note}")
 
-        try:
-            halves = suited(kind, split.train, data), suited(kind, data, data)
-            card = train_one(storage.models, config, models[kind], *halves, version, facts, report, window.end)
-        except InputError as error:  # a model that this data cannot feed, as nmf without categories
-            if kind == FALLBACK:
-                raise  # there is nothing to learn from at all
-            left_out[kind] = str(error)
-            continue
-        storage.tables.models.put(card)
-        trained.append(version)
-    return Outcome({"models": trained, "left_out": left_out, "data": facts, "held_out": len(split.relevant.items)})
+        version, reason = f"{kind}-{window.suffix}", ""
+        if storage.tables.models.get(version) is None:  # else a run is taken up again
+            reason = trained(storage, config, models[kind], split, data, version, facts, report, window.end)
+        outcome: dict[str, Any] = {"left_out": {kind: reason}} if reason else {"models": [version]}
+        found.append(outcome | {"data": facts, "held_out": len(split.relevant.items)})
+    return found
+
+
+def trained(
+    storage: Storage,
+    config: Config,
+    model: Recommender,
+    split: Split,
+    data: Interactions,
+    version: str,
+    facts: Mapping[str, object],
+    progress: Progress,
+    now: int,
+) -> str:
+    """Trains one version and writes its card, or says why this data cannot feed it, as nmf without categories."""
+    kind = model.kind
+    try:
+        halves = suited(kind, split.train, data), suited(kind, data, data)
+        card = train_one(storage.models, config, model, *halves, version, facts, progress, now)
+    except InputError as error:
+        if kind == FALLBACK:
+            raise  # there is nothing to learn from at all
+        return str(error)
+    storage.tables.models.put(card)
+    return ""
+
+
+def joined(summaries: Sequence[Mapping[str, Any]]) -> Outcome:
+    """What the step has done, from what its parts did."""
+    models = [version for summary in summaries for version in summary.get("models", [])]
+    left_out = {kind: reason for summary in summaries for kind, reason in summary.get("left_out", {}).items()}
+    last = summaries[-1]
+    return Outcome({"models": models, "left_out": left_out, "data": last["data"], "held_out": last["held_out"]})
 
 
 def train_one(

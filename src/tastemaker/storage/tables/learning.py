@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
 from sqlalchemy import Engine, Row, Select, select
 
 from tastemaker.domain import ModelCard, Run
-from tastemaker.errors import InputError
+from tastemaker.errors import InputError, NotFound
 from tastemaker.storage.tables.dialect import lock, move, put_rows, reading, writing
 from tastemaker.storage.tables.schema import metrics, models, runs
 
@@ -135,11 +135,25 @@ class Runs:
 
     def put(self, run: Run) -> None:
         """Writes a run over the one with its id."""
-        row = {**msgspec.structs.asdict(run), "steps": msgspec.json.encode(run.steps).decode()}
         with writing(self.engine) as connection:
             lock(connection, "runs")
-            put_rows(connection, runs, [row])
+            put_rows(connection, runs, [row_of(run)])
             move(connection, "runs")
+
+    def change(self, id: str, change: Callable[[Run], Run]) -> Run:
+        """Writes what ``change`` makes of a run; whoever changes another of its steps meanwhile waits.
+
+        Raises ``NotFound`` where there is no such run.
+        """
+        with writing(self.engine) as connection:
+            lock(connection, "runs")
+            found = connection.execute(select(runs).where(runs.c.id == id)).one_or_none()
+            if found is None:
+                raise NotFound(f"run {id!r} does not exist; `tastemaker runs` lists them")
+            run = change(run_of(found))
+            put_rows(connection, runs, [row_of(run)])
+            move(connection, "runs")
+        return run
 
     def get(self, id: str) -> Run | None:
         found = self.select(select(runs).where(runs.c.id == id))
@@ -158,7 +172,15 @@ class Runs:
 
     def select(self, chosen: Select[*tuple[Any, ...]]) -> list[Run]:
         with reading(self.engine) as connection:
-            return [Run(**{**row._asdict(), "steps": decode_steps(row.steps)}) for row in connection.execute(chosen)]
+            return [run_of(row) for row in connection.execute(chosen)]
+
+
+def row_of(run: Run) -> dict[str, Any]:
+    return {**msgspec.structs.asdict(run), "steps": msgspec.json.encode(run.steps).decode()}
+
+
+def run_of(row: Row[Any]) -> Run:
+    return Run(**{**row._asdict(), "steps": decode_steps(row.steps)})
 
 
 def newest_first() -> Select[*tuple[Any, ...]]:
