@@ -70,7 +70,6 @@ def attempt(storage: Storage, config: Config, run: Run, step: Step, watch: Watch
     tries = 0
     while True:
         tries += 1
-        watch(step.name, 0, 1, "starts")
         try:
             return do_step(storage, config, run, step, lambda done, total, note: watch(step.name, done, total, note), tries)
         except Exception as error:

@@ -84,6 +84,7 @@ def do_step(storage: Storage, config: Config, run: Run, step: Step, progress: Pr
         return noted(storage, run, step, {"state": "skipped", "reason": halt})
     began = clock()
     noted(storage, run, step, {"state": "running", "began": began, "tries": tries})
+    progress(0, 1, "starts")
     try:
         with sole(storage, config, step):
             outcome = step.load()(storage, config, window_of(run), progress)
@@ -100,6 +101,7 @@ def do_part(storage: Storage, config: Config, run: Run, step: Step, part: str, p
         raise Conflict(f"{run.pipeline}: step {step.name!r} has no parts; do the whole step")
     began = clock()
     part_noted(storage, run, step, part, {"state": "running", "began": began, "tries": tries})
+    progress(0, 1, "starts")
     try:
         outcome = step.parts.load_work()(storage, config, window_of(run), progress, part)
     except Exception as error:
