@@ -57,7 +57,7 @@ def test_a_published_slate_is_what_a_request_would_compose(tmp_path: Path, days:
         run_pipeline(storage, config, pipeline("daily"))
         worker = Worker(storage, config)
         worker.drain()
-        shelf = worker.shelf()
+        shelf = worker.applier.shelf()
         worker.stop()
         now = live.read(storage.kv)
         assert now is not None

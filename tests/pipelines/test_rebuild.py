@@ -29,8 +29,8 @@ from tastemaker.storage.archive import archive
 from tastemaker.storage.kv import consumer_of, hold
 from tastemaker.storage.kv.hold import Hold
 from tastemaker.storage.log.sqlite import SqliteLog
+from tastemaker.streaming import applying
 from tastemaker.streaming import rebuild as module
-from tastemaker.streaming import worker as worker_module
 from tastemaker.streaming.rebuild import rebuild_states
 from tastemaker.streaming.update import Applied, update
 from tastemaker.streaming.worker import Worker
@@ -234,13 +234,13 @@ def test_a_batch_that_was_made_before_the_hold_is_not_written_during_it(busy: St
     worker.drain()
     before = kept(busy)
     busy.log.append(odd_events(700)).result()
-    whole = worker.look_around
+    whole = worker.applier.look_around
 
     def then_held() -> None:
         whole()
         busy.kv.put({keys.HOLD: b"x"}, ttl=30)
 
-    monkeypatch.setattr(worker, "look_around", then_held)
+    monkeypatch.setattr(worker.applier, "look_around", then_held)
     with pytest.raises(Conflict, match="being rebuilt"):
         worker.step()
     assert kept(busy) == before
@@ -257,7 +257,7 @@ def test_what_the_workers_could_not_apply_stays_where_they_put_it(
             raise ValueError("cannot digest it")
         return update(records, *rest, **more)
 
-    monkeypatch.setattr(worker_module, "update", faulty)
+    monkeypatch.setattr(applying, "update", faulty)
     monkeypatch.setattr(module, "update", faulty)
     storage.log.append(odd_events(0)).result()
     drained(storage)

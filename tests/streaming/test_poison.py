@@ -17,7 +17,7 @@ from tastemaker.domain import Interaction, Record
 from tastemaker.errors import Unavailable
 from tastemaker.features import states
 from tastemaker.storage import Storage, keys
-from tastemaker.streaming import worker as worker_module
+from tastemaker.streaming import applying
 from tastemaker.streaming.poison import MOST, apart
 from tastemaker.streaming.update import Applied, update
 from tastemaker.streaming.worker import Worker
@@ -75,7 +75,7 @@ def test_a_dead_letter_is_listed_kept_until_it_can_be_applied_and_then_gone(
 
     storage.log.append([click(1), click(2), click(3), click(4, "other")]).result()
     with monkeypatch.context() as patch:
-        patch.setattr(worker_module, "update", faulty)
+        patch.setattr(applying, "update", faulty)
         worker = Worker(storage, home)
         assert worker.drain() == 4
         worker.stop()

@@ -17,19 +17,14 @@ from collections.abc import Callable, Sequence
 
 from tastemaker import telemetry
 from tastemaker.config import Config
-from tastemaker.domain import Erase, Interaction, ItemChange, Record, UserChange
+from tastemaker.domain import Record
 from tastemaker.errors import Conflict, StorageError
-from tastemaker.registry.live import Bundle, load, restore
-from tastemaker.slates.catalogue import Catalogue
-from tastemaker.slates.compose import rehearse
-from tastemaker.slates.sources import Shelf
+from tastemaker.registry.live import restore
 from tastemaker.storage import Storage, keys
-from tastemaker.storage.kv import consumer_of, group_of
+from tastemaker.storage.kv import consumer_of
 from tastemaker.storage.kv.hold import held
 from tastemaker.storage.log import Subscription, lag_of
-from tastemaker.streaming.counters import Counters
-from tastemaker.streaming.poison import apart
-from tastemaker.streaming.update import Applied, update
+from tastemaker.streaming.applying import Applier, ages
 
 FLUSH = 1.0  # seconds between writes of the counters
 BATCH = 1.0  # seconds that a batch should take at most: whoever is silent for long is taken for dead
@@ -42,11 +37,8 @@ class Worker:
 
     def __init__(self, storage: Storage, config: Config, clock: Callable[[], float] = time.time) -> None:
         self.storage, self.config, self.clock = storage, config, clock
-        self.group = ""
+        self.applier = Applier(storage, config)
         self.subscription: Subscription | None = None
-        self.counters = Counters(1, config.streaming.trending_hours)
-        self.bundle = Bundle()
-        self.catalogue = Catalogue()
         self.limit = FEW  # records of the next batch
         self.waiting: int | None = None  # records behind the last batch; unknown before the first look
         self.flushed = 0.0
@@ -67,7 +59,7 @@ class Worker:
                 self.recover()
             subscription = self.subscription or self.join()
             records = subscription.poll(min(self.config.streaming.batch, self.limit), timeout)
-            self.counters.own(self.storage.kv, subscription.partitions)
+            self.applier.counters.own(self.storage.kv, subscription.partitions)
             self.waiting = subscription.lag() if records else 0
             if records:
                 began = time.monotonic()
@@ -84,13 +76,10 @@ class Worker:
     def join(self) -> Subscription:
         """Becomes a member of the group that fills the online store."""
         held(self.storage.kv.get([keys.HOLD])[0])
-        self.group = consumer_of(self.storage.kv)
-        self.counters = Counters(self.storage.log.partitions, self.config.streaming.trending_hours)
+        group = consumer_of(self.storage.kv)
         restore(self.storage, int(self.clock() * 1000))
-        # Models are loaded and kernels compiled before partitions are ours: in the first batch it would look like silence.
-        self.look_around()
-        rehearse(self.shelf())
-        self.subscription = self.storage.log.subscribe(self.group, leaving=self.hand_over)
+        self.applier.join(group)  # before partitions are ours: loading models would look like silence
+        self.subscription = self.storage.log.subscribe(group, leaving=self.hand_over)
         return self.subscription
 
     def recover(self) -> None:
@@ -113,92 +102,17 @@ class Worker:
                 telemetry.log.warning("nearline_left", error=str(error))
 
     def apply(self, records: Sequence[Record], subscription: Subscription) -> None:
-        self.change_tables(records)
-        self.look_around()
-        lag, shelf = self.waiting or 0, self.shelf()
-        calm = lag <= self.config.streaming.refresh_lag
-
-        def work(part: Sequence[Record], refresh: bool) -> Applied:
-            return update(
-                part,
-                self.storage.kv,
-                self.config,
-                shelf,
-                self.bundle.version,
-                refresh=refresh,
-                guard=lambda: self.ours(subscription),
-            )
-
-        def some(part: Sequence[Record]) -> Applied:
-            """A model that fails costs slates, which requests then compose for themselves; only a state that fails is poison."""
-            try:
-                return work(part, calm)
-            except (StorageError, Conflict):
-                raise
-            except Exception as error:
-                if not calm:
-                    raise
-                telemetry.log.error("slates_failed", error=repr(error), exc_info=True)
-                return work(part, False)
-
-        done = apart(records, some, lambda record, error: self.storage.tables.dead_letters.put(self.group, record, error))
-        self.counters.add(records, self.config.rewards)
+        lag = self.waiting or 0
+        done = self.applier.apply(records, lag, lambda: sure(subscription))
         telemetry.APPLIED.inc(done.records)
         telemetry.LAG.labels("nearline").set(lag)
-        now = self.clock()
-        for record in records:
-            if isinstance(record.event, Interaction) and 0 <= (age := now - record.event.time / 1000) < 3600:
-                telemetry.FRESHNESS.observe(age)
-
-    def shelf(self) -> Shelf:
-        """What slates are made of now."""
-        bundle = self.bundle
-        serving, half_life = self.config.serving, self.config.rewards.half_life_days
-        return Shelf(self.catalogue, bundle.model, bundle.fallback, self.counters.best, serving.because, half_life)
-
-    def change_tables(self, records: Sequence[Record]) -> None:
-        """Catalogue and profiles follow the log; a change applied twice, or before an older one, does no harm."""
-        if items := [record.event for record in records if isinstance(record.event, ItemChange)]:
-            self.storage.tables.items.put(items)
-            self.storage.kv.put({keys.CATALOG: str(self.storage.tables.items.stamp()).encode()})
-        users: list[UserChange] = []
-        for record in records:
-            if isinstance(record.event, UserChange):
-                users.append(record.event)
-            elif isinstance(record.event, Erase):  # a change read before the erasure must not bring the profile back
-                users = [change for change in users if change.user != record.event.user]
-                self.storage.tables.users.delete(record.event.user)
-        if users:
-            self.storage.tables.users.put(users)
-
-    def look_around(self) -> None:
-        """Takes over a new live version or a changed catalogue, and notices an online store that was emptied."""
-        pointer, stamp, name, hold = self.storage.kv.get([keys.LIVE, keys.CATALOG, keys.STORE, keys.HOLD])
-        self.check(name, hold)
-        if pointer != self.bundle.pointer:
-            self.bundle = load(self.storage.models, pointer)
-        if int(stamp or 0) != self.catalogue.stamp or not self.catalogue.items:
-            fresh = self.storage.tables.items.stamp()
-            if fresh != self.catalogue.stamp:
-                self.catalogue = Catalogue.of(self.storage.tables.items.all(), fresh, self.storage.tables.items.deleted())
-
-    def check(self, name: bytes | None, hold: bytes | None) -> None:
-        """Raises ``Conflict`` where the online store is another one by now, or is somebody else's to write."""
-        held(hold)
-        if group_of(name) != self.group:
-            raise Conflict(
-                f"the online store is not the one that {self.group} fills: it was emptied, rebuilt or replaced; going on with it"
-            )
-
-    def ours(self, subscription: Subscription) -> None:
-        """Raises ``Conflict`` where what was made must not be written. Asked right before it is."""
-        sure(subscription)
-        self.check(*self.storage.kv.get([keys.STORE, keys.HOLD]))
+        for age in ages(records, self.clock()):
+            telemetry.FRESHNESS.observe(age)
 
     def flush(self, subscription: Subscription) -> None:
         """Writes the counters, then tells the log how far everything is done."""
-        self.ours(subscription)
-        self.counters.write(self.storage.kv, int(self.clock() * 1000))
+        self.applier.ours(lambda: sure(subscription))
+        self.applier.counters.write(self.storage.kv, int(self.clock() * 1000))
         subscription.commit()
         self.flushed = time.monotonic()
 
@@ -254,14 +168,14 @@ class Worker:
         failure = self.failure
         return {
             "lag": self.waiting,
-            "partitions": list(self.counters.parts),
+            "partitions": list(self.applier.counters.parts),
             "failure": str(failure) if failure is not None else None,
         }
 
     def lag(self) -> int:
         """Records that are durable but not applied."""
         log = self.storage.log
-        return lag_of(log.ends(), log.committed(self.group or consumer_of(self.storage.kv)))
+        return lag_of(log.ends(), log.committed(self.applier.group or consumer_of(self.storage.kv)))
 
 
 def sure(subscription: Subscription) -> None:
