@@ -7,6 +7,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import structlog
@@ -15,6 +16,9 @@ import world
 from api import Api, api
 from tastemaker.config import Config, Connect, Serving
 from tastemaker.storage import Storage, connect
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 
@@ -69,6 +73,14 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
     config = world.config_of(tmp_path_factory.mktemp("bare"))
     with connect(config) as opened, api(opened, config) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def spark() -> SparkSession:
+    """The Spark session that all tests of this process share; its configuration is ``spark_session.SPARK``."""
+    import spark_session
+
+    return spark_session.shared()
 
 
 @pytest.fixture(scope="session")

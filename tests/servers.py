@@ -42,7 +42,8 @@ GIVEN = {
     "kafka": "TASTEMAKER_TEST_KAFKA",  # host:port
     "s3": "TASTEMAKER_TEST_S3",  # http://host:port, with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY set
 }
-DEBIAN = {"postgres": "postgresql", "mariadbd": "mariadb-server", "promtool": "prometheus", "chromium": "chromium"}
+DEBIAN = {"postgres": "postgresql", "mariadbd": "mariadb-server", "promtool": "prometheus", "chromium": "chromium",
+          "java": "openjdk-17-jre-headless"}  # fmt: skip
 PLACES = ("/usr/lib/postgresql/*/bin", "/usr/sbin", "/usr/local/sbin", "/opt/homebrew/bin")
 
 

@@ -36,7 +36,7 @@ HEAVY = (
     "optuna",
     "matplotlib",
 )
-HOMES = {  # third party -> where alone it may be imported
+HOMES: dict[str, str | tuple[str, ...]] = {  # third party -> where alone it may be imported
     "redis": "storage/kv/redis",
     "hiredis": "storage/kv/redis",
     "lmdb": "storage/kv/",
@@ -52,6 +52,8 @@ HOMES = {  # third party -> where alone it may be imported
     "uvicorn": "serving/",
     "optuna": "pipelines/tuning",
     "matplotlib": "pipelines/tuning_report",
+    "pyspark": ("storage/spark", "pipelines/spark", "streaming/spark"),
+    "py4j": ("storage/spark", "pipelines/spark", "streaming/spark"),
 }
 LINES = 300
 BYTES = 200_000

@@ -21,11 +21,12 @@ from tastemaker.config.sections import (
     Schedule,
     Section,
     Serving,
+    Spark,
     Streaming,
     Train,
 )
 
 __all__ = [
     "FILE", "PREFIX", "TO", "Config", "Connect", "Evaluate", "Gate", "Log", "Patience", "Publish", "Reward", "Rewards",
-    "Schedule", "Section", "Serving", "Streaming", "Train", "decode", "hide", "keys", "leaves", "load", "read_value",
+    "Schedule", "Section", "Serving", "Spark", "Streaming", "Train", "decode", "hide", "keys", "leaves", "load", "read_value",
 ]  # fmt: skip

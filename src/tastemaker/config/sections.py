@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct, field
 
@@ -169,6 +169,25 @@ class Schedule(Section, frozen=True):
     retries: Annotated[int, Meta(ge=0, le=20, description="Tries of a failed step after the first.")] = 2
 
 
+class Spark(Section, frozen=True):
+    """Spark as the engine of heavy offline steps."""
+
+    master: Annotated[
+        str,
+        Meta(description="Where heavy steps run: local[*], spark://HOST:PORT, yarn, k8s://URL or sc://HOST:PORT; empty: here."),
+    ] = ""
+    steps: Annotated[
+        tuple[Literal["features", "training_set", "als", "item_knn", "publish"], ...],
+        Meta(description="Which work Spark does: features, training_set, als, item_knn, publish; the rest is done here."),
+    ] = ("features", "training_set", "als", "item_knn", "publish")
+    log_level: Annotated[
+        Literal["ERROR", "WARN", "INFO", "DEBUG"], Meta(description="What Spark's own log tells: ERROR, WARN, INFO or DEBUG.")
+    ] = "ERROR"
+    settings: Annotated[
+        dict[str, str | int | float | bool], Meta(description="Spark's own settings, by their names; they go before ours.")
+    ] = field(default_factory=dict)
+
+
 class Config(Section, frozen=True):
     """The whole configuration."""
 
@@ -182,6 +201,7 @@ class Config(Section, frozen=True):
     serving: Serving = Serving()
     streaming: Streaming = Streaming()
     schedule: Schedule = Schedule()
+    spark: Spark = Spark()
     patience: Patience = Patience()
     models: Annotated[dict[str, dict[str, Any]], Meta(description="Hyper-parameters by model kind.")] = field(
         default_factory=dict

@@ -111,6 +111,13 @@ class Lake:
         table = self._table(name, version)
         return [] if table is None else [unquote(uri.removeprefix("file://")) for uri in table.file_uris()]
 
+    def schema(self, name: str, version: int | None = None) -> pa.Schema:
+        """A version's columns; ``NotFound`` when there is no table."""
+        table = self._table(name, version)
+        if table is None:
+            raise NotFound(f"the lake has no table {name}; it has: {', '.join(self.names()) or 'none'}")
+        return table.to_pyarrow_dataset().schema
+
     def readable(self, name: str, version: int) -> bool:
         """Whether a version's files are all there: ``vacuum`` may have removed some."""
         return self.place.exist(self.files(name, version))
