@@ -7,7 +7,9 @@ the file (values of the environment are read as TOML, else as text). Unknown key
 
 from __future__ import annotations
 
+from tastemaker.config.airflow import Airflow, Cron
 from tastemaker.config.loading import FILE, PREFIX, TO, decode, hide, keys, leaves, load, read_value
+from tastemaker.config.section import Section
 from tastemaker.config.sections import (
     Config,
     Connect,
@@ -19,7 +21,6 @@ from tastemaker.config.sections import (
     Reward,
     Rewards,
     Schedule,
-    Section,
     Serving,
     Spark,
     Streaming,
@@ -27,6 +28,7 @@ from tastemaker.config.sections import (
 )
 
 __all__ = [
-    "FILE", "PREFIX", "TO", "Config", "Connect", "Evaluate", "Gate", "Log", "Patience", "Publish", "Reward", "Rewards",
-    "Schedule", "Section", "Serving", "Spark", "Streaming", "Train", "decode", "hide", "keys", "leaves", "load", "read_value",
+    "FILE", "PREFIX", "TO", "Airflow", "Config", "Connect", "Cron", "Evaluate", "Gate", "Log", "Patience", "Publish", "Reward",
+    "Rewards", "Schedule", "Section", "Serving", "Spark", "Streaming", "Train", "decode", "hide", "keys", "leaves", "load",
+    "read_value",
 ]  # fmt: skip

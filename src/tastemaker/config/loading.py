@@ -12,7 +12,8 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 import msgspec
 from msgspec import Meta
 
-from tastemaker.config.sections import Config, Section
+from tastemaker.config.section import Section
+from tastemaker.config.sections import Config
 from tastemaker.errors import ConfigError, did_you_mean
 
 PREFIX = "TASTEMAKER_"

@@ -8,11 +8,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from msgspec import Meta, Struct, field
+from msgspec import Meta, field
 
-
-class Section(Struct, frozen=True, forbid_unknown_fields=True):
-    """A table of the configuration file."""
+from tastemaker.config.airflow import Airflow
+from tastemaker.config.section import Section
 
 
 class Connect(Section, frozen=True):
@@ -201,6 +200,7 @@ class Config(Section, frozen=True):
     serving: Serving = Serving()
     streaming: Streaming = Streaming()
     schedule: Schedule = Schedule()
+    airflow: Airflow = Airflow()
     spark: Spark = Spark()
     patience: Patience = Patience()
     models: Annotated[dict[str, dict[str, Any]], Meta(description="Hyper-parameters by model kind.")] = field(
