@@ -21,6 +21,7 @@ COMMANDS = {
     "run": "tastemaker.cli.pipeline:run",
     "step": "tastemaker.cli.step:step",
     "runs": "tastemaker.cli.pipeline:runs",
+    "alerts": "tastemaker.cli.alerts:alerts",
     "tune": "tastemaker.cli.tuning:tune",
     "models": "tastemaker.cli.models:models",
     "deadletter": "tastemaker.cli.deadletter:deadletter",

@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from tastemaker import telemetry
 from tastemaker.config import Config
 from tastemaker.domain import Run
+from tastemaker.monitoring.alerts import run_failed
 from tastemaker.pipelines.pipeline import Pipeline, Step
 from tastemaker.pipelines.running import LOCK, clock, close_run, do_step, may_pass, opened_run
 from tastemaker.storage import Storage
@@ -45,6 +46,7 @@ def run_pipeline(
             run = None
         if run is None:
             run = opened_run(storage, pipeline, clock() if now is None else now)
+        storage.tables.triggers.take(pipeline.name, run.id, run.began)  # of a run that was killed between the two
         return proceed(storage, config, pipeline, run, watch)
 
 
@@ -76,6 +78,7 @@ def attempt(storage: Storage, config: Config, run: Run, step: Step, watch: Watch
             last = tries > config.schedule.retries or not may_pass(error)
             telemetry.log.error("step_failed", run=run.id, step=step.name, tries=tries, error=str(error), exc_info=not last)
             if last:
+                run_failed(storage, pipeline=run.pipeline, run=run.id, step=step.name, error=str(error))
                 raise
             time.sleep(WAIT * 2 ** (tries - 1))
 

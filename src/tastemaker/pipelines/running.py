@@ -19,6 +19,7 @@ from tastemaker import telemetry
 from tastemaker.config import Config
 from tastemaker.domain import Run
 from tastemaker.errors import Conflict, StorageError, TastemakerError
+from tastemaker.monitoring.alerts import run_recovered
 from tastemaker.pipelines.pipeline import Outcome, Pipeline, Progress, Step, Window
 from tastemaker.storage import Storage
 from tastemaker.storage.lockfile import locked
@@ -52,9 +53,11 @@ def opened_run(storage: Storage, pipeline: Pipeline, end: int, start: int | None
     id = id_of(pipeline, end)
     known = storage.tables.runs.get(id)
     if known is not None and known.state != "abandoned":
-        return known
-    run = Run(id, pipeline.name, last_end(storage, pipeline) if start is None else start, end, "running", clock())
-    storage.tables.runs.put(run)
+        run = known
+    else:
+        run = Run(id, pipeline.name, last_end(storage, pipeline) if start is None else start, end, "running", clock())
+        storage.tables.runs.put(run)
+    storage.tables.triggers.take(pipeline.name, run.id, run.began)
     return run
 
 
@@ -136,6 +139,7 @@ def close_run(storage: Storage, pipeline: Pipeline, id: str) -> Run:
         return replace(run, state="done", ended=clock())
 
     run = storage.tables.runs.change(id, closed)
+    run_recovered(storage, pipeline.name)
     telemetry.log.info("run_done", run=run.id, seconds=round((clock() - run.began) / 1000, 1), halted=halt_of(run) or None)
     return run
 

@@ -1,7 +1,7 @@
 """The tables: what is looked up by name, and changes in place.
 
 The log knows all that happened; here is what people and pipelines ask for by key: the catalogue, users, models with their
-cards, metrics over time, runs and API keys. Items and users can be written again from the log, the rest lives here only.
+cards, metrics over time, runs, alerts and API keys. Items and users can be written again from the log, the rest lives here only.
 All of it is SQLAlchemy Core, without an ORM: the rows are the structs of ``domain.py``.
 
 Start with ``catalogue.py`` to see how a table is read and written. ``schema.py`` describes the tables, ``migrations/`` leads
@@ -19,13 +19,15 @@ from tastemaker.config import Patience
 from tastemaker.storage.inspection import Inspection
 from tastemaker.storage.tables import dialect, schema, standing
 from tastemaker.storage.tables.access import ApiKey, Keys
+from tastemaker.storage.tables.alerts import Alert, Alerts
 from tastemaker.storage.tables.catalogue import Items, User, Users
 from tastemaker.storage.tables.dead_letters import DeadLetter, DeadLetters
 from tastemaker.storage.tables.learning import Metric, Metrics, Models, Runs
+from tastemaker.storage.tables.triggers import Trigger, Triggers
 
 __all__ = [
-    "ApiKey", "DeadLetter", "DeadLetters", "Items", "Keys", "Metric", "Metrics", "Models", "Runs", "Tables", "User", "Users",
-    "open_tables",
+    "Alert", "Alerts", "ApiKey", "DeadLetter", "DeadLetters", "Items", "Keys", "Metric", "Metrics", "Models", "Runs", "Tables",
+    "Trigger", "Triggers", "User", "Users", "open_tables",
 ]  # fmt: skip
 
 
@@ -41,6 +43,8 @@ class Tables:
         self.runs = Runs(engine)
         self.keys = Keys(engine)
         self.dead_letters = DeadLetters(engine)
+        self.alerts = Alerts(engine)
+        self.triggers = Triggers(engine)
 
     def alone(self, name: str) -> AbstractContextManager[None]:
         """Lets one process on all machines into the block; raises ``Conflict`` for the others."""

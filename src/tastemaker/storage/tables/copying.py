@@ -20,7 +20,8 @@ from tastemaker.storage.tables import Tables, dialect
 from tastemaker.storage.tables.schema import metadata, stamps
 
 ROWS = 1000
-PASSING = ("users", "preferences", "dead_letters", "runs")  # tables from which rows are removed, or where a copy adds some
+# Tables from which rows are removed, or where a copy adds some.
+PASSING = ("users", "preferences", "dead_letters", "runs", "metrics", "alerts", "triggers")
 Progress = Callable[[int, int, str], None]
 encode = msgspec.msgpack.Encoder().encode
 

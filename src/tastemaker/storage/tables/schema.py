@@ -13,7 +13,7 @@ from sqlalchemy import BigInteger, Boolean, Column, Double, ForeignKey, Index, I
 
 from tastemaker.storage.tables.exact import key, text
 
-REVISION = "0002"  # the newest migration; a test holds it equal to the scripts
+REVISION = "0003"  # the newest migration; a test holds it equal to the scripts
 
 metadata = MetaData()
 
@@ -137,4 +137,34 @@ dead_letters = Table(
     Column("error", text(), nullable=False),
     Index("ix_dead_letters_made", "made"),
     Index("ix_dead_letters_user", "user"),
+)
+
+alerts = Table(
+    "alerts",
+    metadata,
+    Column("id", key(64), primary_key=True),
+    Column("name", key(), nullable=False),  # the rule, or what went wrong
+    Column("subject", key(), nullable=False),  # the pipeline, run, step or model that it is about
+    Column("severity", key(64), nullable=False),
+    Column("state", key(64), nullable=False),
+    Column("text", text(), nullable=False),
+    Column("opened", BigInteger, nullable=False),
+    Column("seen", BigInteger, nullable=False),  # when it was raised last
+    Column("closed", BigInteger),
+    Column("value", Double),
+    Column("count", BigInteger, nullable=False),
+    Index("ix_alerts_opened", "opened"),
+    Index("ix_alerts_state_name", "state", "name"),
+)
+
+triggers = Table(
+    "triggers",
+    metadata,
+    Column("id", key(), primary_key=True),
+    Column("pipeline", key(), nullable=False),
+    Column("reason", text(), nullable=False),
+    Column("made", BigInteger, nullable=False),
+    Column("taken", BigInteger),
+    Column("run", key(), nullable=False),  # the one that took it; empty while it is pending
+    Index("ix_triggers_made", "made"),
 )
