@@ -139,12 +139,23 @@ class Serving(Section, frozen=True):
 
 
 class Streaming(Section, frozen=True):
-    """The nearline worker."""
+    """The nearline plane: the worker, or Spark in its place."""
 
     batch: Annotated[int, Meta(ge=1, description="Most records of one update.")] = 5000
     wait_ms: Annotated[float, Meta(gt=0, description="Longest sleep when no event arrives.")] = 50.0
     refresh_lag: Annotated[int, Meta(ge=0, description="With more records waiting, slates are left to the next request.")] = 2000
     trending_hours: Annotated[float, Meta(gt=0, description="Half-life of the trending counters, in hours.")] = 24.0
+    engine: Annotated[
+        Literal["worker", "spark"], Meta(description="What `tastemaker stream` runs: worker, or spark (Structured Streaming).")
+    ] = "worker"
+    checkpoint: Annotated[
+        str, Meta(description="Folder of Spark's checkpoints: one that all its machines see, or a URL that Spark knows.")
+    ] = "{home}/checkpoints"
+    trigger_ms: Annotated[float, Meta(ge=0, description="Time between the beginnings of two of Spark's batches, at least.")] = 1000.0
+    trigger_records: Annotated[int, Meta(ge=1, description="Most records of one of Spark's batches.")] = 50_000
+    connector: Annotated[
+        bool, Meta(description="Let Spark read a log on Kafka by its own connector, where that is installed.")
+    ] = True
 
 
 class Patience(Section, frozen=True):
