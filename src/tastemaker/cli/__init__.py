@@ -23,6 +23,7 @@ COMMANDS = {
     "runs": "tastemaker.cli.pipeline:runs",
     "alerts": "tastemaker.cli.alerts:alerts",
     "tune": "tastemaker.cli.tuning:tune",
+    "plan": "tastemaker.cli.plan:plan",
     "models": "tastemaker.cli.models:models",
     "deadletter": "tastemaker.cli.deadletter:deadletter",
     "keys": "tastemaker.cli.access:keys",

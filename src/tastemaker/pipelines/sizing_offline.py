@@ -1,0 +1,67 @@
+"""What a daily run needs: hours and memory of one machine, and what Spark would take for the same."""
+
+from __future__ import annotations
+
+from tastemaker.pipelines.arithmetic import Amount, amount, figure, whole
+from tastemaker.pipelines.sizing_terms import HOUR, Section, Terms
+
+READERS = 3
+"""Steps that make the training set: train, evaluate, publish."""
+TRAININGS = 2
+"""The twin that is judged and the model."""
+MAPPED = 48
+"""Bytes on the disk for each event while a model learns, see the page on large data."""
+VECTORS, ROW, NAME = 12, 256, 60
+"""Bytes of memory of als for each factor of a row, and for each row; of the row's name."""
+DUCKDB = 4_096_000_000
+"""``train.memory_mb``."""
+PROCESS = 268_400_000
+"""Code, threads and blocks."""
+EXECUTOR = 4
+"""Cores of an executor."""
+
+
+def here(of: Terms) -> Section:
+    """The daily run on one machine: archive, evaluate and publish use one core, features and training all."""
+    work, kept = of.work, of.of("events kept")
+    archived = of.events * of.rate("archived") + of.of("requests a day") * of.rate("archived_decision")
+    archive = of.keep(figure("archive", archived / HOUR, "h", "archive"))
+    features = of.keep(figure("features", kept * of.rate("featured") / HOUR, "h", "features"))
+    prepared = of.keep(figure("a training set", kept * of.rate("prepared") / HOUR, "h", "a training set"))
+    learnt = of.of("events in histories") * of.factors * amount(work.epochs, "epochs") * of.rate("trained")
+    train = of.keep(figure("train als", learnt * amount(TRAININGS, "trainings") / HOUR, "h", "train als"))
+    judged = of.rate("judged") + of.items * of.factors * of.rate("block_score")
+    models = amount(2, "models")
+    evaluate = of.keep(figure("evaluate", of.users * of.active * models * judged / HOUR, "h", "evaluate"))
+    composed = of.rate("composed") + of.items * of.factors * of.rate("block_score")
+    publish = of.keep(figure("publish", of.users * composed / HOUR, "h", "publish"))
+    alone = archive.amount + evaluate.amount + publish.amount
+    shared = features.amount + train.amount + amount(READERS, "times") * prepared.amount
+    return of.section(
+        "Daily run on one machine, hours of a core", archive, features, prepared, train, evaluate, publish,
+        figure("hours of the run", alone + shared / of.cores, "h"),
+        figure("training memory", memory(of), "B"),
+        figure("training disk", of.of("events in histories") * amount(MAPPED, "event", "B"), "B"),
+    )  # fmt: skip
+
+
+def memory(of: Terms) -> Amount:
+    """The bound of als, and what makes the training set."""
+    row = of.factors * amount(VECTORS, "factor", "B") + amount(ROW, "row", "B") + amount(NAME, "name", "B")
+    return (of.users + of.items) * row + amount(DUCKDB, "DuckDB", "B") + amount(PROCESS, "process", "B")
+
+
+def spark(of: Terms) -> Section:
+    """The heavy steps on a cluster, done within the window."""
+    work = of.work
+    features = of.keep(figure("features on Spark", of.of("events kept") * of.rate("spark_featured") / HOUR, "h"))
+    learnt = of.of("events in histories") * of.factors * amount(work.epochs, "iterations") * of.rate("spark_trained")
+    train = of.keep(figure("train on Spark", learnt * amount(TRAININGS, "trainings") / HOUR, "h"))
+    composed = of.rate("composed") + of.items * of.factors * of.rate("block_score")
+    publish = of.keep(figure("publish on Spark", of.users * composed / HOUR, "h"))
+    hours = features.amount + train.amount + publish.amount
+    cores = of.keep(figure("Spark cores", hours * of.margin / amount(work.window, "window", "h"), "cores"))
+    return of.section(
+        "The same on Spark, hours of a core", features, train, publish, cores,
+        figure("executors", whole(cores.amount / amount(EXECUTOR, "cores each"))),
+    )  # fmt: skip
