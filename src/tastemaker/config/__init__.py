@@ -26,9 +26,10 @@ from tastemaker.config.sections import (
     Streaming,
     Train,
 )
+from tastemaker.config.watching import Retention, Rule, Watch
 
 __all__ = [
-    "FILE", "PREFIX", "TO", "Airflow", "Config", "Connect", "Cron", "Evaluate", "Gate", "Log", "Patience", "Publish", "Reward",
-    "Rewards", "Schedule", "Section", "Serving", "Spark", "Streaming", "Train", "decode", "hide", "keys", "leaves", "load",
-    "read_value",
+    "FILE", "PREFIX", "TO", "Airflow", "Config", "Connect", "Cron", "Evaluate", "Gate", "Log", "Patience", "Publish", "Retention",
+    "Reward", "Rewards", "Rule", "Schedule", "Section", "Serving", "Spark", "Streaming", "Train", "Watch", "decode", "hide",
+    "keys", "leaves", "load", "read_value",
 ]  # fmt: skip

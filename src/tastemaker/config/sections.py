@@ -12,6 +12,7 @@ from msgspec import Meta, field
 
 from tastemaker.config.airflow import Airflow
 from tastemaker.config.section import Section
+from tastemaker.config.watching import Retention, Watch
 
 
 class Connect(Section, frozen=True):
@@ -151,7 +152,9 @@ class Streaming(Section, frozen=True):
     checkpoint: Annotated[
         str, Meta(description="Folder of Spark's checkpoints: one that all its machines see, or a URL that Spark knows.")
     ] = "{home}/checkpoints"
-    trigger_ms: Annotated[float, Meta(ge=0, description="Time between the beginnings of two of Spark's batches, at least.")] = 1000.0
+    trigger_ms: Annotated[float, Meta(ge=0, description="Time between the beginnings of two of Spark's batches, at least.")] = (
+        1000.0
+    )
     trigger_records: Annotated[int, Meta(ge=1, description="Most records of one of Spark's batches.")] = 50_000
     connector: Annotated[
         bool, Meta(description="Let Spark read a log on Kafka by its own connector, where that is installed.")
@@ -176,6 +179,8 @@ class Schedule(Section, frozen=True):
 
     daily_hours: Annotated[float, Meta(ge=0, description="Hours between runs of `daily`.")] = 24.0
     hourly_minutes: Annotated[float, Meta(ge=0, description="Minutes between runs of `hourly`.")] = 60.0
+    evaluate_minutes: Annotated[float, Meta(ge=0, description="Minutes between runs of `evaluate`.")] = 60.0
+    maintain_hours: Annotated[float, Meta(ge=0, description="Hours between runs of `maintain`.")] = 24.0
     retries: Annotated[int, Meta(ge=0, le=20, description="Tries of a failed step after the first.")] = 2
 
 
@@ -213,6 +218,8 @@ class Config(Section, frozen=True):
     schedule: Schedule = Schedule()
     airflow: Airflow = Airflow()
     spark: Spark = Spark()
+    watch: Watch = Watch()
+    retention: Retention = Retention()
     patience: Patience = Patience()
     models: Annotated[dict[str, dict[str, Any]], Meta(description="Hyper-parameters by model kind.")] = field(
         default_factory=dict
