@@ -20,6 +20,8 @@ from tastemaker.config import Config
 
 if TYPE_CHECKING:
     from tastemaker.storage import Storage
+    from tastemaker.streaming.spark import Stream
+    from tastemaker.streaming.worker import Worker
 
 METRICS = click.option(
     "--metrics-port", type=click.IntRange(0, 65535), help="Answer /health and /metrics on this port; 0 takes any free one."
@@ -79,23 +81,45 @@ def keep(context: click.Context, door: socket.socket, workers: int, metrics_port
 
 
 @click.command()
+@click.option(
+    "--engine",
+    type=click.Choice(["worker", "spark"]),
+    help="What applies them; `streaming.engine` of the configuration if not given.",
+)
+@click.option("--once", is_flag=True, help="Apply what is there, and end.")
 @METRICS
 @click.pass_context
-def stream(context: click.Context, metrics_port: int | None) -> None:
+def stream(context: click.Context, engine: str | None, once: bool, metrics_port: int | None) -> None:
     """Apply events to states, slates and counters as they come.
 
-    As many may run as the log has partitions: they share them, and take over those of one that ends.
+    As many workers may run as the log has partitions: they share them, and take over those of one that ends. With the engine
+    spark, one command is the driver of a stream that uses all of Spark's machines.
     """
     from tastemaker.monitoring.endpoint import endpoint
-    from tastemaker.streaming.worker import Worker
 
     with opened(context) as (storage, config):
-        worker = Worker(storage, config)
-        on_end(worker.end)
-        with endpoint(metrics_port, worker.condition) as port:
-            console.print(f"[bold]tastemaker[/] applies events{told(port)}   Ctrl-C ends", soft_wrap=True)
-            worker.run()
-            worker.leave()
+        driver = driver_of(engine or config.streaming.engine, storage, config)
+        on_end(driver.end)
+        try:
+            if once:
+                console.print(f"{driver.drain()} events applied")
+                return
+            with endpoint(metrics_port, driver.condition) as port:
+                console.print(f"[bold]tastemaker[/] applies events{told(port)}   Ctrl-C ends", soft_wrap=True)
+                driver.run()
+        finally:
+            driver.leave()
+
+
+def driver_of(engine: str, storage: Storage, config: Config) -> Worker | Stream:
+    """What applies events."""
+    if engine == "spark":
+        from tastemaker.streaming.spark import Stream
+
+        return Stream(storage, config)
+    from tastemaker.streaming.worker import Worker
+
+    return Worker(storage, config)
 
 
 @click.command()

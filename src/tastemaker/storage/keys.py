@@ -7,6 +7,7 @@ slate:{version}:{user}        the front of a stored slate, ready to be sent, see
 whole:{version}:{user}        all of its items
 items:{partition}:{feature}   item counters of one partition of the log, merged on a timer
 store                         the name of this store, made with it: a new store is another consumer of the log
+writer:{partition}            the mark of the task of Spark that may write what a partition of the log makes
 hold                          workers wait while this is there, see ``storage/kv/hold.py``
 trending                      the merged counters' best items
 epoch                         in a store behind a cache: which of the cache's entries count, see ``storage/kv/epoch.py``
@@ -42,6 +43,10 @@ def whole(version: str, user: str) -> str:
 def slates(version: str) -> tuple[str, str]:
     """The prefixes of what a version's slates are."""
     return f"slate:{version}:", f"whole:{version}:"
+
+
+def writer(partition: int) -> str:
+    return f"writer:{partition}"
 
 
 def counters(partition: int, feature: str) -> str:

@@ -38,6 +38,7 @@ class Applier:
         self.bundle = Bundle()
         self.catalogue = Catalogue()
         self.buried = 0  # records that were set aside
+        self.stamps = 0  # changes of the catalogue
 
     def join(self, group: str) -> None:
         """Begins to work for a group: models are loaded and kernels compiled before the first record waits for them."""
@@ -100,6 +101,7 @@ class Applier:
 
     def stamp(self) -> None:
         """Tells all readers that the catalogue changed."""
+        self.stamps += 1
         self.storage.kv.put({keys.CATALOG: str(self.storage.tables.items.stamp()).encode()})
 
     def look_around(self) -> None:

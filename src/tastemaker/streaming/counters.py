@@ -76,9 +76,13 @@ class Counters:
         if writes:
             kv.put(writes)
         if 0 not in self.parts:
-            self.best = _best(kv.get([keys.TRENDING])[0] or b"[]")
+            self.recall(kv)
         self.merged = now
         self.changed.clear()
+
+    def recall(self, kv: KeyValue) -> None:
+        """Takes what trends from the store, as the owner of partition 0 wrote it last."""
+        self.best = _best(kv.get([keys.TRENDING])[0] or b"[]")
 
     def _merge(self, kv: KeyValue, now: int) -> Best:
         others = self._read(kv, [number for number in range(self.partitions) if number not in self.parts])

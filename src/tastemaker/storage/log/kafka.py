@@ -26,7 +26,7 @@ from tastemaker.storage.log.kafka_erasure import Erasures
 from tastemaker.storage.log.kafka_forget import forget
 from tastemaker.storage.log.kafka_messages import messages_of
 from tastemaker.storage.log.kafka_producer import Sender
-from tastemaker.storage.log.kafka_reader import Readers, records_of
+from tastemaker.storage.log.kafka_reader import Readers, records_among, records_of
 from tastemaker.storage.log.kafka_subscription import KafkaSubscription
 from tastemaker.storage.log.kafka_url import parse
 
@@ -84,6 +84,12 @@ class KafkaLog:
                 while reader.place[1] < end and len(records) < limit:
                     records += records_of(self._clients, reader.some(limit - len(records)), self._erasures)
         return records
+
+    def taken(self, rows: Sequence[tuple[int, int, bytes | None]]) -> list[Record]:
+        """The records of messages that another client has read (partition, offset, value), as ``read`` would hand them out."""
+        self._readers.check()
+        self._erasures.load()
+        return records_among(self._clients, rows, self._erasures)
 
     def ends(self) -> list[int]:
         return self._clients.ends()

@@ -51,14 +51,19 @@ def gather(consumer: Consumer, limit: int, seconds: float) -> list[Message]:
     return [first, *consumer.consume(min(limit, MOST) - 1, 0)] if limit > 1 else [first]
 
 
-def event_of(message: Message, value: bytes, unreadable: Unreadable) -> AnyEvent | None:
-    """The event of a message; None where something else stands in the topic and ``unreadable`` has taken it."""
+def read_event(partition: int, offset: int, value: bytes, unreadable: Unreadable) -> AnyEvent | None:
+    """The event of a message's value; None where it is none and ``unreadable`` has taken it."""
     try:
         event: AnyEvent = decode_event(value)
     except msgspec.MsgspecError as error:
-        unreadable(message.partition() or 0, message.offset() or 0, value, str(error))
+        unreadable(partition, offset, value, str(error))
         return None
     return event
+
+
+def event_of(message: Message, value: bytes, unreadable: Unreadable) -> AnyEvent | None:
+    """The event of a message; None where something else stands in the topic and ``unreadable`` has taken it."""
+    return read_event(message.partition() or 0, message.offset() or 0, value, unreadable)
 
 
 def record_of(message: Message, unreadable: Unreadable) -> Record | None:

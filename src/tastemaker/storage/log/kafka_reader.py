@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
@@ -18,7 +18,7 @@ from tastemaker.domain import Record
 from tastemaker.errors import StorageError
 from tastemaker.storage.log.kafka_client import Away, Clients
 from tastemaker.storage.log.kafka_erasure import Erasures
-from tastemaker.storage.log.kafka_messages import gather, record_of
+from tastemaker.storage.log.kafka_messages import gather, read_event, record_of
 
 IDLE = 4  # consumers kept for the next reader
 PATIENT = 5  # times the patience of an answer: a consumer that was moved has to find its way first
@@ -28,6 +28,14 @@ def records_of(clients: Clients, messages: Sequence[Message], erasures: Erasures
     """The events of messages, without what was taken away or erased."""
     unreadable = clients.unreadable
     found = [record for message in messages if (record := record_of(message, unreadable)) is not None]
+    return [record for record in found if not erasures.hide(record)] if erasures else found
+
+
+def records_among(clients: Clients, rows: Iterable[tuple[int, int, bytes | None]], erasures: Erasures) -> list[Record]:
+    """The same for messages that another client has read: partition, offset and value of each."""
+    unreadable = clients.unreadable
+    read = ((p, offset, read_event(p, offset, value, unreadable)) for p, offset, value in rows if value is not None)
+    found = [Record(partition, offset, event) for partition, offset, event in read if event is not None]
     return [record for record in found if not erasures.hide(record)] if erasures else found
 
 
