@@ -22,11 +22,15 @@ Progress = Callable[[int, int, str], None]
 
 @dataclass(frozen=True)
 class Window:
-    """The run that a step works for, and the interval of time that the run stands for."""
+    """The run that a step works for, and the interval of time that the run stands for.
+
+    ``force``: what an earlier try of the step has finished is made anew, too.
+    """
 
     run: str
     start: int
     end: int
+    force: bool = False
 
     @property
     def suffix(self) -> str:

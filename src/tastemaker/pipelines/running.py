@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from itertools import takewhile
 from typing import Any
 
 from msgspec.structs import replace
@@ -32,8 +33,8 @@ def clock() -> int:
     return int(time.time() * 1000)
 
 
-def window_of(run: Run) -> Window:
-    return Window(run.id, run.start, run.end)
+def window_of(run: Run, force: bool = False) -> Window:
+    return Window(run.id, run.start, run.end, force)
 
 
 def id_of(pipeline: Pipeline, end: int) -> str:
@@ -72,25 +73,37 @@ def is_whole(run: Run, pipeline: Pipeline) -> bool:
     return run.state == "done" and all(run.steps.get(step.name, {}).get("state") == "done" for step in pipeline.steps)
 
 
-def halt_of(run: Run) -> str:
-    """Why the rest of a run is skipped; empty: it is not."""
-    return next((str(step["halt"]) for step in run.steps.values() if step.get("halt")), "")
+def halt_of(run: Run, before: str = "") -> str:
+    """Why the rest of a run is skipped; empty: it is not. ``before``: only what steps that stand before that one have said.
+
+    A gate that was closed does not close itself for the next try.
+    """
+    earlier = takewhile(lambda name: name != before, run.steps)
+    return next((str(run.steps[name]["halt"]) for name in earlier if run.steps[name].get("halt")), "")
 
 
-def do_step(storage: Storage, config: Config, run: Run, step: Step, progress: Progress, tries: int = 1) -> Run:
+def skipped(storage: Storage, run: Run, step: Step) -> Run | None:
+    """The run with the step noted as skipped, where an earlier step has halted the run; None: the step is to be done."""
+    halt = "" if step.always else halt_of(run, step.name)
+    return noted(storage, run, step, {"state": "skipped", "reason": halt}) if halt else None
+
+
+def do_step(
+    storage: Storage, config: Config, run: Run, step: Step, progress: Progress, tries: int = 1, force: bool = False
+) -> Run:
     """Does a step of a run, or skips it where an earlier one has halted the run. Returns the run with the step's new state.
 
     A step that was done is done again: whoever calls wants it. Raises what the step raises, after noting it.
     """
     run = storage.tables.runs.get(run.id) or run
-    if (halt := halt_of(run)) and not step.always:
-        return noted(storage, run, step, {"state": "skipped", "reason": halt})
+    if (left := skipped(storage, run, step)) is not None:
+        return left
     began = clock()
     noted(storage, run, step, {"state": "running", "began": began, "tries": tries})
     progress(0, 1, "starts")
     try:
         with sole(storage, config, step):
-            outcome = step.load()(storage, config, window_of(run), progress)
+            outcome = step.load()(storage, config, window_of(run, force), progress)
     except Exception as error:
         failed = {"state": "failed", "began": began, "ended": clock(), "tries": tries, "error": str(error)}
         noted(storage, run, step, failed)
@@ -98,7 +111,16 @@ def do_step(storage: Storage, config: Config, run: Run, step: Step, progress: Pr
     return noted(storage, run, step, done_state(outcome, began, tries))
 
 
-def do_part(storage: Storage, config: Config, run: Run, step: Step, part: str, progress: Progress, tries: int = 1) -> Outcome:
+def do_part(
+    storage: Storage,
+    config: Config,
+    run: Run,
+    step: Step,
+    part: str,
+    progress: Progress,
+    tries: int = 1,
+    force: bool = False,
+) -> Outcome:
     """Does one part of a step, whose state is kept beside those of the others under ``parts``."""
     if step.parts is None:
         raise Conflict(f"{run.pipeline}: step {step.name!r} has no parts; do the whole step")
@@ -106,7 +128,7 @@ def do_part(storage: Storage, config: Config, run: Run, step: Step, part: str, p
     part_noted(storage, run, step, part, {"state": "running", "began": began, "tries": tries})
     progress(0, 1, "starts")
     try:
-        outcome = step.parts.load_work()(storage, config, window_of(run), progress, part)
+        outcome = step.parts.load_work()(storage, config, window_of(run, force), progress, part)
     except Exception as error:
         failed = {"state": "failed", "began": began, "ended": clock(), "tries": tries, "error": str(error)}
         part_noted(storage, run, step, part, failed)

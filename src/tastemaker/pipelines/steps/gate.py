@@ -36,7 +36,15 @@ def gate(storage: Storage, config: Config, window: Window, progress: Progress) -
     state = card.state if verdict.passed or card.state == "live" else "rejected"
     storage.tables.models.put(replace(card, verdict=verdict, state=state))
     failed = [check.name for check in verdict.checks if not check.passed]
-    summary = {"version": version, "passed": verdict.passed, "failed": failed}
+    value = candidate.evaluation.intervals[config.evaluate.metric]
+    summary = {
+        "version": version,
+        "passed": verdict.passed,
+        "failed": failed,
+        "checks": len(verdict.checks),
+        "metric": config.evaluate.metric,
+        "value": [value.value, value.low, value.high],
+    }
     return Outcome(summary, halt="" if verdict.passed else f"the gate is closed for {version}: {', '.join(failed)}")
 
 

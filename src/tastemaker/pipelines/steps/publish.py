@@ -8,6 +8,7 @@ since are answered from their history until the worker has made them a new one.
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import numpy as np
 
@@ -40,7 +41,15 @@ def publish_candidate(storage: Storage, config: Config, window: Window, progress
     users = write_slates(storage, config, window, progress, version, card.artifact, fallback)
     now = live.promote(storage, version, int(time.time() * 1000), fallback)
     removed = clean(storage, config, now)
-    return Outcome({"version": version, "users": users, "before": now.previous, "removed": removed})
+    return Outcome({"version": version, "users": users, "before": now.previous, "removed": removed} | judged(card))
+
+
+def judged(card: ModelCard) -> dict[str, Any]:
+    """How good the version was found, for those who hear of it: its metrics, and each check's answer."""
+    checks = {check.name: check.passed for check in card.verdict.checks} if card.verdict is not None else {}
+    metrics = {name: [found.value, found.low, found.high] for name, found in card.metrics.items()}
+    passed = card.verdict.passed if card.verdict is not None else None
+    return {"kind": card.kind, "metrics": metrics, "verdict": {"passed": passed, "checks": checks}}
 
 
 def newer_live(storage: Storage, card: ModelCard) -> str:

@@ -25,6 +25,7 @@ from tastemaker.models.interactions import Interactions
 from tastemaker.models.untouched import suited, touched
 from tastemaker.pipelines.pipeline import Outcome, Progress, Window
 from tastemaker.pipelines.training import pinned
+from tastemaker.registry import live
 from tastemaker.storage import Storage
 from tastemaker.storage.artifacts import Artifacts
 
@@ -74,11 +75,21 @@ def train_kinds(
             progress(done * 100 + (100 * step) // max(total, 1), len(names) * 100, f"{kind}: {note}")
 
         version, reason = f"{kind}-{window.suffix}", ""
-        if storage.tables.models.get(version) is None:  # else a run is taken up again
+        if window.force:
+            check_unused(storage, version)
+        if window.force or storage.tables.models.get(version) is None:  # else a run is taken up again
             reason = trained(storage, config, models[kind], split, data, version, facts, report, window.end)
         outcome: dict[str, Any] = {"left_out": {kind: reason}} if reason else {"models": [version]}
         found.append(outcome | {"data": facts, "held_out": len(split.relevant.items)})
     return found
+
+
+def check_unused(storage: Storage, version: str) -> None:
+    """Raises ``InputError`` for a version that people are served by: it must not change under them."""
+    now = live.read(storage.kv)
+    in_use = () if now is None else (now.version, now.previous, now.fallback.partition("/")[0])
+    if version in in_use:
+        raise InputError("force", version, "this version is in use, and is not trained anew; run a later interval instead")
 
 
 def trained(
