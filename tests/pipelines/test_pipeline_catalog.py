@@ -15,11 +15,13 @@ STEPS = [(each.name, step) for each in PIPELINES.values() for step in each.steps
 HEAVY = {"numpy", "pyarrow", "ibis", "duckdb", "deltalake", "numba", "scipy", "sqlalchemy", "fastapi"}
 
 
-def test_daily_and_hourly_have_the_steps_of_the_design_in_order() -> None:
+def test_the_pipelines_have_the_steps_of_the_design_in_order() -> None:
     names = {name: [step.name for step in each.steps] for name, each in PIPELINES.items()}
     assert names == {
         "daily": ["ingest", "features", "train", "evaluate", "gate", "publish", "monitor"],
         "hourly": ["ingest", "freshen", "publish"],
+        "evaluate": ["ingest", "monitor", "drift", "check"],
+        "maintain": ["compact", "retain", "vacuum"],
     }
 
 
@@ -37,6 +39,7 @@ def test_each_step_reads_only_summaries_of_steps_before_it() -> None:
         "gate": {"ingest", "evaluate"},
         "freshen": {"ingest"},
         "monitor": {"ingest"},
+        "drift": {"ingest"},
     }
     for name, each in PIPELINES.items():
         done: set[str] = set()

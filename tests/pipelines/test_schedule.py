@@ -48,7 +48,7 @@ def test_nothing_is_due_before_the_first_event(storage: Storage, home: Config) -
 
 def test_daily_is_due_a_day_after_it_began_and_hourly_an_hour_after_either(published: tuple[Storage, Config]) -> None:
     storage, config = published
-    due = timer(storage, config).due
+    due = timer(storage, replace(config, schedule=Hours(evaluate_minutes=0.0, maintain_hours=0.0))).due
     begin = storage.tables.runs.last("daily", 1)[0].began
     assert due(begin + HOUR - 1) is None
     assert due(begin + HOUR) == "hourly"
@@ -67,10 +67,46 @@ def test_hourly_waits_for_the_first_model(storage: Storage, home: Config) -> Non
 
 def test_zero_switches_a_pipeline_off(published: tuple[Storage, Config]) -> None:
     storage, config = published
-    never = replace(config, schedule=Hours(daily_hours=0.0, hourly_minutes=0.0))
+    never = replace(config, schedule=Hours(daily_hours=0.0, hourly_minutes=0.0, evaluate_minutes=0.0, maintain_hours=0.0))
     assert timer(storage, never).due(NOW + 10**12) is None
     no_daily = replace(config, schedule=Hours(daily_hours=0.0))
     assert timer(storage, no_daily).due(NOW + 10**12) == "hourly"
+
+
+def test_evaluate_and_maintain_are_due_some_time_after_the_first_daily_and_then_after_themselves(
+    published: tuple[Storage, Config],
+) -> None:
+    storage, config = published
+    due = timer(storage, replace(config, schedule=Hours(daily_hours=1000.0, hourly_minutes=0.0, evaluate_minutes=30.0))).due
+    begin = storage.tables.runs.last("daily", 1)[0].began
+    assert due(begin + HOUR // 2 - 1) is None
+    assert due(begin + HOUR // 2) == "evaluate"
+    ran(storage, "evaluate", begin + DAY - 1)
+    assert due(begin + DAY - 1) is None
+    assert due(begin + DAY) == "maintain"
+    ran(storage, "maintain", begin + DAY)
+    assert due(begin + DAY + 1) is None
+    assert due(begin + DAY + HOUR // 2) == "evaluate"
+
+
+def test_a_trigger_makes_daily_due_at_once_unless_it_is_switched_off(published: tuple[Storage, Config]) -> None:
+    storage, config = published
+    begin = storage.tables.runs.last("daily", 1)[0].began
+    assert timer(storage, config).due(begin + 1) is None
+    storage.tables.triggers.ask("t", "daily", "the world moved", begin + 1)
+    assert timer(storage, config).due(begin + 1) == "daily"
+    off = replace(config, schedule=Hours(daily_hours=0.0))
+    assert timer(storage, off).due(begin + 1) is None
+
+
+def test_a_trigger_begins_a_new_run_where_the_last_one_has_failed(filled: tuple[Storage, Config, dict[str, str]]) -> None:
+    storage, config, environment = filled
+    ran(storage, "daily", NOW, "failed", train={"state": "failed", "began": NOW, "ended": NOW})
+    storage.tables.triggers.ask("t", "daily", "the world moved", NOW + 1)
+    assert Schedule(storage, config, environment).run("daily") == 0
+    new, old = storage.tables.runs.last("daily")
+    assert (old.state, new.state) == ("abandoned", "done")
+    assert storage.tables.triggers.last()[0].run == new.id
 
 
 def test_an_interrupted_run_goes_on_at_once_and_a_failed_one_after_the_usual_time(storage: Storage, home: Config) -> None:

@@ -24,12 +24,12 @@ from tastemaker.errors import NotFound
 @click.option("--quiet", is_flag=True, help="No progress bars.")
 @click.pass_context
 def run(context: click.Context, name: str | None, schedule: bool, fresh: bool, quiet: bool) -> None:
-    """Run a pipeline: daily or hourly.
+    """Run a pipeline: daily, hourly, evaluate or maintain.
 
     A run that was interrupted goes on with the step where it stopped.
     """
     if (name is None) != schedule:
-        raise click.UsageError("name a pipeline, daily or hourly, or say --schedule")
+        raise click.UsageError("name a pipeline, such as daily or hourly, or say --schedule")
     if name is None:
         keep_time(context)
         return

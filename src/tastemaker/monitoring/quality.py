@@ -36,6 +36,13 @@ def click_through(decisions: pa.Table, interactions: pa.Table, confidence: float
     return {version: ratio(np.array(list(users.values()), float), confidence) for version, users in served.items()}
 
 
+def overall(decisions: pa.Table, interactions: pa.Table, confidence: float = 0.95) -> Interval:
+    """Click-through rate over all decisions, whichever model made them; columns as in ``click_through``."""
+    nobody = pa.nulls(len(decisions), decisions.schema.field("models").type)
+    alike = decisions.set_column(decisions.schema.get_field_index("models"), "models", nobody)
+    return click_through(alike, interactions, confidence)["none"]
+
+
 def ratio(counts: np.ndarray[tuple[int, int], np.dtype[np.float64]], confidence: float) -> Interval:
     """Sum of the second column over the sum of the first, with a clustered interval: (clusters, 2).
 

@@ -1,4 +1,4 @@
-"""The loop on one page: what runs every day and every hour, in which order.
+"""The loop on one page: what runs every day, every hour and all the time, in which order.
 
 Nothing heavy is imported here; each step's function is found when it runs.
 """
@@ -26,6 +26,11 @@ MONITOR = Step("monitor", f"{STEPS}.monitor:monitor", "Measures what was served:
                always=True)  # fmt: skip
 FRESHEN = Step("freshen", f"{STEPS}.freshen:freshen", "Counts anew what is popular, without training.", alone="live")
 REPUBLISH = Step("publish", f"{STEPS}.publish:publish_live", "Computes slates for all users with the live model.", alone="live")
+DRIFT = Step("drift", f"{STEPS}.drift:drift", "Compares the last hours with those before the live model was trained.")
+CHECK = Step("check", f"{STEPS}.check:check", "Judges the rules of [watch]: raises alerts, and asks for a retraining.")
+COMPACT = Step("compact", f"{STEPS}.compact:compact", "Makes few files of many in the lake's tables.", alone="lake")
+RETAIN = Step("retain", f"{STEPS}.retain:retain", "Removes what is older than [retention] says.", alone="lake")
+VACUUM = Step("vacuum", f"{STEPS}.vacuum:vacuum", "Removes files of the lake that no version still uses.", alone="lake")
 
 PIPELINES = {
     pipeline.name: pipeline
@@ -33,6 +38,10 @@ PIPELINES = {
         Pipeline("daily", "The whole loop: from new events to a judged and published model.",
                  (INGEST, FEATURES, TRAIN, EVALUATE, GATE, PUBLISH, MONITOR)),
         Pipeline("hourly", "New events and popularity under the live model.", (INGEST, FRESHEN, REPUBLISH)),
+        Pipeline("evaluate", "What was served, whether the world has moved, and whether that asks for something.",
+                 (INGEST, MONITOR, DRIFT, CHECK)),
+        Pipeline("maintain", "Keeps the stores small: fewer files, and nothing older than it should be.",
+                 (COMPACT, RETAIN, VACUUM)),
     )
 }  # fmt: skip
 

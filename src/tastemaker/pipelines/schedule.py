@@ -20,11 +20,12 @@ from tastemaker.pipelines.running import clock
 from tastemaker.registry import live
 from tastemaker.storage import Storage
 
+HOUR, MINUTE = 3_600_000, 60_000
 LOOK = 5.0  # seconds between looks at the clock
 
 
 class Schedule:
-    """Runs ``daily`` and ``hourly`` when they are due. One child at a time.
+    """Runs pipelines when they are due, and ``daily`` also when a trigger asks for it. One child at a time.
 
     ``environment`` is the child's, and leads it to the same configuration; the home is added here, for it may have been moved.
     """
@@ -42,31 +43,51 @@ class Schedule:
         if not any(self.storage.log.ends()) or is_running(self.config):
             return None
         for name, every in self.intervals().items():
-            if every and now - self.last(name) >= every and (name == "daily" or live.read(self.storage.kv) is not None):
+            if every and self.is_due(name, every, now) and (name == "daily" or live.read(self.storage.kv) is not None):
                 return name
         return None
 
+    def is_due(self, name: str, every: float, now: int) -> bool:
+        """Whether a trigger asks for it, or its time has come."""
+        return bool(self.storage.tables.triggers.pending(name)) or now - self.last(name) >= every
+
     def intervals(self) -> dict[str, float]:
         """Milliseconds between runs."""
-        return {"daily": self.config.schedule.daily_hours * 3_600_000, "hourly": self.config.schedule.hourly_minutes * 60_000}
+        times = self.config.schedule
+        return {
+            "daily": times.daily_hours * HOUR,
+            "hourly": times.hourly_minutes * MINUTE,
+            "evaluate": times.evaluate_minutes * MINUTE,
+            "maintain": times.maintain_hours * HOUR,
+        }
 
     def last(self, name: str) -> int:
-        """When a pipeline was last at work; ``hourly`` need not follow right after ``daily``.
+        """When a pipeline was last at work; ``hourly`` need not follow right after ``daily``. What never ran counts from the first.
 
         0 where a run was interrupted: it goes on at once. One that failed is tried again after the usual time.
         """
         before = self.last("daily") if name == "hourly" else 0
         runs = self.storage.tables.runs.last(name, 1)
         if not runs:
-            return before
+            return before or (0 if name == "daily" else self.first())
         if runs[0].state == "running":
             return 0
         failed: list[int] = [step.get("ended", 0) for step in runs[0].steps.values()] if runs[0].state == "failed" else []
         return max(before, runs[0].began, *failed)
 
+    def first(self) -> int:
+        """When the oldest run of ``daily`` began that we know of: what has never run yet is due some time after it."""
+        runs = self.storage.tables.runs.last("daily", 1000)
+        return runs[-1].began if runs else 0
+
     def run(self, name: str) -> int:
-        """Runs a pipeline in a child and waits for it. Returns its exit code."""
-        command = [sys.executable, "-m", "tastemaker", "run", name, "--quiet"]
+        """Runs a pipeline in a child and waits for it. Returns its exit code.
+
+        Where a trigger waits and the last run has failed, a new one begins: the old one knows nothing of what has happened since.
+        """
+        runs = self.storage.tables.runs.last(name, 1)
+        fresh = bool(runs) and runs[0].state == "failed" and bool(self.storage.tables.triggers.pending(name))
+        command = [sys.executable, "-m", "tastemaker", "run", name, "--quiet", *(["--fresh"] if fresh else [])]
         telemetry.log.info("run_started", pipeline=name)
         self._child = subprocess.Popen(command, env=self.environment, start_new_session=True)
         os.setpriority(os.PRIO_PROCESS, self._child.pid, 10)

@@ -114,6 +114,13 @@ def restore(storage: Storage, now: int) -> Live | None:
     return promote(storage, card.version, now) if card is not None else None
 
 
+def kept(storage: Storage, now: Live, keep: int) -> set[str]:
+    """Versions that one may still want to go back to: the live one, the one before, and the newest retired, ``keep`` in all."""
+    named = {now.version} | ({now.previous} if now.previous is not None else set())
+    retired = [card.version for card in storage.tables.models.all(state="retired") if card.version not in named]
+    return named | set(retired[: max(0, keep - len(named))])
+
+
 def rollback(storage: Storage, now: int) -> Live:
     """Makes the version before the live one live again."""
     live = read(storage.kv)

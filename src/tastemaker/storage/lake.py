@@ -158,15 +158,22 @@ class Lake:
 
     def delete(self, name: str, column: str, value: str) -> int:
         """Removes the rows in which a text column has the value; returns how many. Old versions keep them until ``vacuum``."""
+        literal = value.replace("'", "''")
+        return self._delete(name, column, f"= '{literal}'")
+
+    def delete_below(self, name: str, column: str, bound: int) -> int:
+        """Removes the rows in which a column of integers, such as the time, is below a bound; else as ``delete``."""
+        return self._delete(name, column, f"< {int(bound)}")
+
+    def _delete(self, name: str, column: str, condition: str) -> int:
         table = self._table(name)
         if table is None:
             return 0
         if column not in {field.name for field in table.schema().fields}:
             raise InputError("column", column, f"{name} has no such column")
-        literal = value.replace("'", "''")
 
         def remove() -> int:
-            return int(self._open(name).delete(f"\"{column}\" = '{literal}'")["num_deleted_rows"])
+            return int(self._open(name).delete(f'"{column}" {condition}')["num_deleted_rows"])
 
         return self._retry(name, remove)
 
@@ -176,15 +183,24 @@ class Lake:
             return {}
         return self._retry(name, lambda: dict(self._open(name).optimize.compact()))
 
-    def vacuum(self, name: str, hours: int) -> int:
-        """Removes files that no version of the last ``hours`` uses; returns how many. Older versions are gone then."""
-        if self._table(name) is None:
+    def vacuum(self, name: str, hours: int, keep: Iterable[int] = ()) -> int:
+        """Removes files that no version of the last ``hours`` uses; returns how many. Older versions are gone then.
+
+        The versions in ``keep`` stay readable, however old they are; one that is gone already cannot be kept.
+        """
+        table = self._table(name)
+        if table is None:
             return 0
+        wanted = sorted(set(keep))
+        told = {int(entry["version"]) for entry in table.history()} if wanted else set()  # the log forgets old versions
+        kept = [version for version in wanted if version in told and self.readable(name, version)]
 
         def sweep() -> int:
-            table = self._open(name)
             # Only files that the table's own log gave up (not full): those of a commit under way are safe.
-            return len(table.vacuum(retention_hours=hours, dry_run=False, enforce_retention_duration=False))
+            gone = self._open(name).vacuum(
+                retention_hours=hours, dry_run=False, enforce_retention_duration=False, keep_versions=kept or None
+            )
+            return len(gone)
 
         return self._retry(name, sweep)
 

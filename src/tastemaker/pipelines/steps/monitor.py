@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from tastemaker.config import Config
 from tastemaker.domain import Interval
 from tastemaker.monitoring.health import health, rungs
-from tastemaker.monitoring.quality import click_through
+from tastemaker.monitoring.quality import click_through, overall
 from tastemaker.pipelines.pipeline import Outcome, Progress, Window, summary_of
 from tastemaker.registry import live
 from tastemaker.storage import Storage
@@ -37,6 +37,7 @@ def monitor(storage: Storage, config: Config, window: Window, progress: Progress
             taken = clicks(storage, versions)
             for model, rate in click_through(decisions, taken, config.evaluate.confidence).items():
                 found.append(metric("ctr", model, rate, window.end))
+            found.append(metric("ctr", "", overall(decisions, taken, config.evaluate.confidence), window.end))
     found += [metric(name, "", Interval(value, math.nan, math.nan, 0), window.end) for name, value in numbers.items()]
     storage.tables.metrics.put(found)
     return Outcome({"metrics": {f"{m.name} {m.model}".strip(): m.value for m in found}})

@@ -92,6 +92,11 @@ class DeadLetters:
                 connection.execute(delete(dead_letters).where(dead_letters.c.id.in_(part))).rowcount for part in blocks(ids)
             )
 
+    def forget(self, before: int) -> int:
+        """Removes letters that were set aside before a time; returns how many."""
+        with writing(self.engine) as connection:
+            return int(connection.execute(delete(dead_letters).where(dead_letters.c.made < before)).rowcount)
+
     def erase(self, user: str) -> int:
         """Removes what there is of a user."""
         with writing(self.engine) as connection:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Engine, Row, Select, select
+from sqlalchemy import Engine, Row, Select, delete, select
 
 from tastemaker.domain import ModelCard, Run
 from tastemaker.errors import InputError, NotFound
@@ -101,15 +102,29 @@ class Metrics:
             put_rows(connection, metrics, values)
             move(connection, "metrics")
 
-    def history(self, name: str | None = None, model: str | None = None, limit: int = 1000) -> list[Metric]:
-        """Points of a metric, of a model or of both, newest first."""
+    def history(
+        self, name: str | None = None, model: str | None = None, limit: int = 1000, *, slice: str | None = None, since: int = 0
+    ) -> list[Metric]:
+        """Points of a metric, of a model or of both, newest first; of one slice and from a time on, if wanted."""
         chosen = select(metrics).order_by(metrics.c.time.desc(), metrics.c.name, metrics.c.model, metrics.c.slice).limit(limit)
         if name is not None:
             chosen = chosen.where(metrics.c.name == name)
         if model is not None:
             chosen = chosen.where(metrics.c.model == model)
+        if slice is not None:
+            chosen = chosen.where(metrics.c.slice == slice)
+        if since:
+            chosen = chosen.where(metrics.c.time >= since)
         with reading(self.engine) as connection:
             return [metric_of(row) for row in connection.execute(chosen)]
+
+    def forget(self, before: int) -> int:
+        """Removes points of before a time; returns how many."""
+        with writing(self.engine) as connection:
+            lock(connection, "metrics")
+            gone = int(connection.execute(delete(metrics).where(metrics.c.time < before)).rowcount)
+            move(connection, "metrics")
+        return gone
 
 
 def metric_row(metric: Metric) -> dict[str, Any]:
@@ -169,6 +184,30 @@ class Runs:
         ended = runs.c.state.in_(("done", "abandoned"))
         found = self.select(newest_first().where(runs.c.pipeline == pipeline, ~ended).limit(1))
         return found[0] if found else None
+
+    def all_unfinished(self) -> list[Run]:
+        """Every run, of any pipeline, that may go on, newest first."""
+        return self.select(newest_first().where(~runs.c.state.in_(("done", "abandoned"))))
+
+    def older(self, before: int, keep: int) -> list[str]:
+        """Ids of the runs that began before a time, without the newest ``keep`` of each pipeline; oldest first."""
+        chosen = select(runs.c.id, runs.c.pipeline, runs.c.began).order_by(runs.c.began.desc(), runs.c.id.desc())
+        seen: Counter[str] = Counter()
+        found: list[str] = []
+        with reading(self.engine) as connection:
+            for id, pipeline, began in connection.execute(chosen):
+                seen[pipeline] += 1
+                if began < before and seen[pipeline] > keep:
+                    found.append(id)
+        return found[::-1]
+
+    def delete(self, id: str) -> bool:
+        """Removes a run from the history."""
+        with writing(self.engine) as connection:
+            lock(connection, "runs")
+            gone = connection.execute(delete(runs).where(runs.c.id == id)).rowcount > 0
+            move(connection, "runs")
+        return gone
 
     def select(self, chosen: Select[*tuple[Any, ...]]) -> list[Run]:
         with reading(self.engine) as connection:
