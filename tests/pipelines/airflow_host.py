@@ -38,21 +38,26 @@ def serve() -> None:
 
 
 def act(
-    dag: str,
     environ: dict[str, str],
+    dag: str = "",
     logical_date: str | None = None,
     run_after: str | None = None,
     conf: dict[str, Any] | None = None,
-    clear: bool = False,
 ) -> dict[str, Any]:
-    """Runs a DAG for a date and tells what came of it; the configuration is that of the environment given."""
+    """Runs a DAG for a date and tells what came of it; without one it only tells what DAGs there are.
+
+    The configuration is that of the environment given.
+    """
     for name in [name for name in os.environ if name.startswith("TASTEMAKER_")]:
         del os.environ[name]
     os.environ.update(environ)
     from tastemaker.pipelines import airflow_links
 
     airflow_links.dashboard.cache_clear()
-    found = runpy.run_path(str(DAGS / "tastemaker.py"))[dag]
+    dags = {name: found for name, found in runpy.run_path(str(DAGS / "tastemaker.py")).items() if name.startswith("tastemaker_")}
+    if not dag:
+        return {name: [*found.task_ids, str(found.schedule)] for name, found in dags.items()}
+    found = dags[dag]
     when = datetime.fromisoformat(logical_date) if logical_date else None
     later = datetime.fromisoformat(run_after) if run_after else None
     run = found.test(logical_date=when, run_after=later, run_conf=conf)

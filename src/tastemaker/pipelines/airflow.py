@@ -13,15 +13,15 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
-from airflow.sdk import DAG, Asset, AssetOrTimeSchedule, CronDataIntervalTimetable, TriggerRule
+from airflow.sdk import DAG, Asset, AssetOrTimeSchedule, BaseOperator, CronDataIntervalTimetable, TriggerRule
 
 from tastemaker.config import Airflow, Config, load
 from tastemaker.errors import ConfigError
 from tastemaker.pipelines.airflow_alerts import step_failed
 from tastemaker.pipelines.airflow_asking import asked, params_of
-from tastemaker.pipelines.airflow_assets import MODEL_PUBLISHED, RETRAIN
+from tastemaker.pipelines.airflow_assets import MODEL_PUBLISHED, RETRAIN, ask_for_training
 from tastemaker.pipelines.airflow_places import Place, place_of
-from tastemaker.pipelines.catalog import PIPELINES, PUBLISH
+from tastemaker.pipelines.catalog import CHECK, PIPELINES, PUBLISH
 from tastemaker.pipelines.pipeline import Pipeline, Step
 from tastemaker.pipelines.tasks import CLOSE
 
@@ -56,6 +56,9 @@ def dag_of(pipeline: Pipeline, config: Config) -> DAG:
         before: Any = None
         for step in pipeline.steps:
             before = followed(before, tasks_of(place, step))
+            if step == CHECK:
+                answer: Any = before.output if isinstance(before, BaseOperator) else before
+                ask_for_training(answer)
         followed(
             before, [place.task(CLOSE, "Notes that the run is at its end.", request(CLOSE), trigger_rule=TriggerRule.NONE_FAILED)]
         )

@@ -16,7 +16,7 @@ from tastemaker.config import Config
 from tastemaker.pipelines.pipeline import Pipeline
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-TIME = r"^\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:?\d\d)?)?$"
+TIME = r"^\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])([T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:?\d\d)?)?$"
 
 
 class AskingRun(Protocol):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from airflow.sdk import Asset, Context
+from airflow.sdk import Asset, Context, get_current_context, task
 from airflow.sdk.exceptions import AirflowSkipException
 
 MODEL_PUBLISHED = Asset(
@@ -28,3 +28,19 @@ def announce(answer: dict[str, Any], context: Context) -> None:
     context["outlet_events"][MODEL_PUBLISHED].extra.update(
         {name: summary[name] for name in TOLD if name in summary} | {"run": answer["run"]}
     )
+
+
+@task(
+    task_id="retrain",
+    outlets=[RETRAIN],
+    on_failure_callback=None,
+    doc_md="Says that a training is wanted, where the check before it asks for one.",
+)
+def ask_for_training(answer: dict[str, Any] | None = None) -> str:
+    """Emits the retrain asset with the reason, or skips itself: an asset whose task was skipped has no event."""
+    summary = (answer or {}).get("summary", {})
+    if not summary.get("retrain"):
+        raise AirflowSkipException("no rule asks for a training")
+    reason = str(summary.get("reason", ""))
+    get_current_context()["outlet_events"][RETRAIN].extra.update({"reason": reason, "run": (answer or {}).get("run")})
+    return reason

@@ -79,7 +79,7 @@ class Python:
         self.python = python
 
     def decorated(self, name: str, about: str, **arguments: Any) -> Any:
-        settings = {"task_id": name, "doc_md": about, "show_return_value_in_log": False, **arguments}
+        settings = {"task_id": name, "doc_md": about, "show_return_value_in_logs": False, **arguments}
         if not self.python:
             return task_decorator_factory(do_here, decorated_operator_class=HereOperator, **settings)
         return task_decorator_factory(

@@ -51,13 +51,13 @@ def do_task(storage: Storage, config: Config, task: Task, progress: Progress) ->
 
     Raises what the step raises, and ``InputError`` for a task that cannot be.
     """
-    if task.start is not None and task.start >= task.end:
-        raise InputError("start", task.start, f"an interval starts before it ends, at {task.end}")
     chosen, config = pipeline(task.pipeline), restricted(config, task.models)
     step = None if task.step == CLOSE else chosen.step(task.step)
-    run = opened_run(storage, chosen, task.end, task.start)
     if task.failed:
-        return given_up(storage, run, step, task)
+        return given_up(storage, opened_run(storage, chosen, task.end), step, task)
+    if task.start is not None and task.start >= task.end:
+        raise InputError("start", task.start, f"an interval starts before it ends, at {task.end}")
+    run = opened_run(storage, chosen, task.end, task.start)
     if step is None:
         return {"run": run.id, "state": close_run(storage, chosen, run.id).state}
     if task.names or task.part or task.join:
@@ -116,4 +116,4 @@ def moment(field: str, text: str) -> int:
         when = datetime.fromisoformat(text)
     except ValueError:
         raise InputError(field, text, "give a time as 2026-01-31T12:00:00Z or in epoch milliseconds") from None
-    return int((when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp() * 1000)
+    return round((when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp() * 1000)

@@ -95,6 +95,17 @@ def monitor(summary: Summary) -> str:
     return ", ".join(f"{name} {number(value)}" for name, value in found.items()) or plain(summary)
 
 
+def check(summary: Summary) -> str:
+    """
+    >>> check({"retrain": True, "reason": "ctr fell by 20 %", "fired": ["ctr"], "recovered": [], "rules": {"ctr": {}, "lag": {}}})
+    '2 rules, fires: ctr; asks for a training: ctr fell by 20 %'
+    """
+    told = f"{len(summary.get('rules', {}))} rules"
+    for what, names in (("fires", summary.get("fired")), ("is well again", summary.get("recovered"))):
+        told += f", {what}: {', '.join(names)}" if names else ""
+    return told + (f"; asks for a training: {summary.get('reason')}" if summary.get("retrain") else "")
+
+
 SENTENCES: dict[str, Callable[[Summary], str]] = {
     "ingest": ingest,
     "features": features,
@@ -103,6 +114,7 @@ SENTENCES: dict[str, Callable[[Summary], str]] = {
     "gate": gate,
     "publish": publish,
     "monitor": monitor,
+    "check": check,
 }
 
 
