@@ -40,7 +40,7 @@ KNOWN: dict[str, Known] = {
     "archived_decision": Known("s", "CPU a decision archived", "A decision of ten slots from the log into the lake."),
     "featured": Known("s", "CPU an event of features", "The step `features`, for each event in the lake."),
     "prepared": Known("s", "CPU an event prepared", "The training set made of the lake, for each event."),
-    "trained": Known("s", "CPU an event, factor and epoch", "Training of als, for each event, factor and epoch."),
+    "trained": Known("s", "CPU an event and factor and epoch", "Training of als, for each event, factor and epoch."),
     "judged": Known("s", "CPU a user judged", "Metrics of one user and one model, without the scoring of items."),
     "composed": Known("s", "CPU a slate", "A slate of the step `publish`, without the scoring of items."),
     "block_score": Known("s", "CPU an item and factor", "Scoring all items for many users at once, for each."),
@@ -66,8 +66,7 @@ KNOWN: dict[str, Known] = {
     "redis_event": Known("s", "CPU of Redis an event", "What Redis itself works for an event with its state and slate."),
     # Spark
     "spark_featured": Known("s", "CPU an event of features", "Grouping events by user on Spark, for each event."),
-    "spark_trained": Known("s", "CPU a pair, factor and iteration", "MLlib's implicit ALS, for each pair, factor and iteration."),
-    "spark_score": Known("s", "CPU an item and factor", "MLlib's `recommendForAllUsers`, for each user, item and factor."),
+    "spark_trained": Known("s", "CPU a pair and factor and iteration", "MLlib's implicit ALS, for each pair, factor and iteration."),
 }  # fmt: skip
 
 

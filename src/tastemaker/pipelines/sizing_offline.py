@@ -53,15 +53,16 @@ def memory(of: Terms) -> Amount:
 
 def spark(of: Terms) -> Section:
     """The heavy steps on a cluster, done within the window."""
-    work = of.work
-    features = of.keep(figure("features on Spark", of.of("events kept") * of.rate("spark_featured") / HOUR, "h"))
+    work, kept = of.work, of.of("events kept")
+    features = of.keep(figure("features on Spark", kept * of.rate("spark_featured") / HOUR, "h"))
+    prepared = of.keep(figure("training sets on Spark", kept * amount(READERS, "times") * of.rate("spark_featured") / HOUR, "h"))
     learnt = of.of("events in histories") * of.factors * amount(work.epochs, "iterations") * of.rate("spark_trained")
     train = of.keep(figure("train on Spark", learnt * amount(TRAININGS, "trainings") / HOUR, "h"))
     composed = of.rate("composed") + of.items * of.factors * of.rate("block_score")
     publish = of.keep(figure("publish on Spark", of.users * composed / HOUR, "h"))
-    hours = features.amount + train.amount + publish.amount
+    hours = features.amount + prepared.amount + train.amount + publish.amount
     cores = of.keep(figure("Spark cores", hours * of.margin / amount(work.window, "window", "h"), "cores"))
     return of.section(
-        "The same on Spark, hours of a core", features, train, publish, cores,
+        "The same on Spark, hours of a core", features, prepared, train, publish, cores,
         figure("executors", whole(cores.amount / amount(EXECUTOR, "cores each"))),
     )  # fmt: skip
