@@ -33,6 +33,26 @@ FRESHNESS = Histogram(
 LIVE = Gauge("tastemaker_live_model", "1 for the live model.", ["version", "kind"], registry=REGISTRY)
 LIVE_AGE = Gauge("tastemaker_live_model_age_seconds", "Age of the live model.", registry=REGISTRY)
 QUALITY = Gauge("tastemaker_quality", "Online metrics of the last monitored interval.", ["metric", "model"], registry=REGISTRY)
+RUN_STATE = Gauge("tastemaker_run_state", "1 for the state of a pipeline's newest run.", ["pipeline", "state"], registry=REGISTRY)
+RUN_SECONDS = Gauge("tastemaker_run_seconds", "Time that the last run took that ended well.", ["pipeline"], registry=REGISTRY)
+RUN_AGE = Gauge("tastemaker_run_age_seconds", "Since a run ended well for the last time.", ["pipeline"], registry=REGISTRY)
+STEP_STATE = Gauge(
+    "tastemaker_step_state", "1 for the state of a step in the newest run.", ["pipeline", "step", "state"], registry=REGISTRY
+)
+STEP_SECONDS = Gauge(
+    "tastemaker_step_seconds",
+    "Time of a step that ended last, and of its parts.",
+    ["pipeline", "step", "part"],
+    registry=REGISTRY,
+)
+STEP_TRIES = Gauge("tastemaker_step_tries", "Tries of the step that ended last.", ["pipeline", "step"], registry=REGISTRY)
+STEP_ROWS = Gauge("tastemaker_step_rows", "Rows that went in and out.", ["pipeline", "step", "way"], registry=REGISTRY)
+GATE = Gauge("tastemaker_gate_passed", "1: the gate let the last candidate through.", ["kind"], registry=REGISTRY)
+MODEL_METRIC = Gauge(
+    "tastemaker_model_metric", "Metrics of the live model and of candidates.", ["role", "kind", "metric"], registry=REGISTRY
+)
+ALERTS = Gauge("tastemaker_open_alerts", "Alerts that are open.", ["severity"], registry=REGISTRY)
+TRIGGERS = Gauge("tastemaker_pending_triggers", "Runs that were asked for and have not begun.", ["pipeline"], registry=REGISTRY)
 DEAD_LETTERS = Counter("tastemaker_dead_letters", "Records that the nearline worker could not apply.", registry=REGISTRY)
 SPOOL = Gauge("tastemaker_spool_events", "Events on the local disk that wait for the log on a server.", registry=REGISTRY)
 SPOOLED = Counter("tastemaker_spooled", "Events that were acknowledged from the spool on the local disk.", registry=REGISTRY)

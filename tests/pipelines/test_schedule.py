@@ -15,16 +15,14 @@ from msgspec.structs import replace
 
 import world
 from processes import wait_for
-from tastemaker import telemetry
 from tastemaker.config import Config
 from tastemaker.config import Schedule as Hours
 from tastemaker.domain import Interaction, Run
 from tastemaker.pipelines import local, schedule
 from tastemaker.pipelines.running import LOCK
-from tastemaker.pipelines.schedule import Schedule, show_quality
+from tastemaker.pipelines.schedule import Schedule
 from tastemaker.storage import Storage, connect
 from tastemaker.storage.lockfile import locked
-from tastemaker.storage.tables import Metric
 
 HOUR = 3_600_000
 DAY = 24 * HOUR
@@ -189,16 +187,6 @@ def test_the_child_has_a_lower_priority_than_the_server(filled: tuple[Storage, C
     assert child.poll() is None, "it still ran when its priority was seen"
     timer_.stop()
     assert child.poll() == -signal.SIGTERM
-
-
-def test_the_newest_rates_of_the_history_are_shown_as_metrics(storage: Storage) -> None:
-    def point(model: str, value: float, time: int) -> Metric:
-        return Metric(name="ctr", model=model, value=value, low=0.0, high=1.0, n=5, time=time, source="online")
-
-    storage.tables.metrics.put([point("old-1", 0.5, 1), point("als-1", 0.1, 1), point("als-1", 0.2, 2), point("none", 0.3, 2)])
-    show_quality(storage)
-    found = {s.labels["model"]: s.value for metric in telemetry.QUALITY.collect() for s in metric.samples}
-    assert found == {"als-1": 0.2, "none": 0.3}
 
 
 def test_a_child_of_a_killed_server_does_no_harm(filled: tuple[Storage, Config, dict[str, str]]) -> None:

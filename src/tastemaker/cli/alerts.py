@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import click
 import msgspec
@@ -10,7 +11,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from tastemaker.cli.session import console, opened
-from tastemaker.storage.tables.alerts import Alert
+
+if TYPE_CHECKING:
+    from tastemaker.storage.tables.alerts import Alert
 
 
 @click.group()

@@ -63,11 +63,14 @@ def serve(context: click.Context, workers: int, metrics_port: int | None, door: 
 def run(storage: Storage, config: Config, door: socket.socket, metrics_port: int | None) -> None:
     """The server in this process, until it is told to end."""
     from tastemaker.monitoring.endpoint import endpoint
+    from tastemaker.monitoring.runs import RunMetrics
     from tastemaker.serving.app import create_app
     from tastemaker.serving.server import server
 
-    with endpoint(metrics_port, dict):
+    runs = RunMetrics(storage)
+    with endpoint(metrics_port, dict, before=runs.refresh):
         server(create_app(storage, config), config).run([door])
+    runs.stop()
 
 
 def keep(context: click.Context, door: socket.socket, workers: int, metrics_port: int | None) -> None:

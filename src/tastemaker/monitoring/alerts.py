@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import math
 import time
+from typing import TYPE_CHECKING
 
 from tastemaker import telemetry
 from tastemaker.errors import InputError, NotFound, StorageError
 from tastemaker.storage import Storage
-from tastemaker.storage.tables.alerts import Alert
+
+if TYPE_CHECKING:
+    from tastemaker.storage.tables.alerts import Alert
 
 SEVERITIES = ("info", "warning", "error")
 RUN_FAILED = "run_failed"

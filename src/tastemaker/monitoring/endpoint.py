@@ -22,8 +22,13 @@ Condition = Callable[[], dict[str, object]]
 
 
 @contextmanager
-def endpoint(port: int | None, condition: Condition, host: str = "0.0.0.0") -> Iterator[int | None]:
-    """Answers on a port while the block lasts; None: on none, 0: on any free one. Gives the port."""
+def endpoint(
+    port: int | None, condition: Condition, host: str = "0.0.0.0", before: Callable[[], None] | None = None
+) -> Iterator[int | None]:
+    """Answers on a port while the block lasts; None: on none, 0: on any free one. Gives the port.
+
+    ``before`` is called before metrics are given: it may bring some of them up to date.
+    """
     if port is None:
         yield None
         return
@@ -31,6 +36,8 @@ def endpoint(port: int | None, condition: Condition, host: str = "0.0.0.0") -> I
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             if self.path == "/metrics":
+                if before is not None:
+                    before()
                 self.answer(200, CONTENT_TYPE_LATEST, generate_latest(telemetry.REGISTRY))
             elif self.path == "/health":
                 self.answer(200, "application/json", msgspec.json.encode({"status": "alive", **condition()}))

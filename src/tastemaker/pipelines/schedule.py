@@ -15,6 +15,7 @@ from collections.abc import Mapping
 
 from tastemaker import telemetry
 from tastemaker.config import Config
+from tastemaker.monitoring.runs import show_quality
 from tastemaker.pipelines.local import is_running
 from tastemaker.pipelines.running import clock
 from tastemaker.registry import live
@@ -62,7 +63,7 @@ class Schedule:
         }
 
     def last(self, name: str) -> int:
-        """When a pipeline was last at work; ``hourly`` need not follow right after ``daily``. What never ran counts from the first.
+        """When a pipeline was last at work; ``hourly`` need not follow right after ``daily``. One that never was: the first.
 
         0 where a run was interrupted: it goes on at once. One that failed is tried again after the usual time.
         """
@@ -120,12 +121,3 @@ class Schedule:
             if self._child is not None:  # again and again: it may just be about to begin
                 self._child.terminate()
             self._thread.join(0.1)
-
-
-def show_quality(storage: Storage) -> None:
-    """The newest click-through rates of the metrics history onto /metrics: runs measure them in processes of their own."""
-    points = storage.tables.metrics.history("ctr", limit=100)
-    telemetry.QUALITY.clear()
-    for point in points:
-        if point.time == points[0].time:
-            telemetry.QUALITY.labels(point.name, point.model).set(point.value)

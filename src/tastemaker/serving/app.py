@@ -17,6 +17,7 @@ from fastapi.staticfiles import StaticFiles
 from tastemaker import __version__, telemetry
 from tastemaker.config import Config
 from tastemaker.errors import Conflict, InputError, NotFound, StorageError
+from tastemaker.monitoring.runs import RunMetrics
 from tastemaker.serving import routes_hot, routes_items, routes_operations, routes_users
 from tastemaker.serving.auth import Auth, Denied
 from tastemaker.serving.current import Current
@@ -34,7 +35,8 @@ def create_app(storage: Storage, config: Config, nearline: Callable[[], dict[str
     """The ASGI application over open stores. The caller closes the stores after the server has stopped."""
     current = Current(storage, config)
     recommending = Recommending(storage, config, current)
-    parts = Parts(config, storage, current, recommending, Ingest(storage, config), Auth(storage, config), nearline)
+    runs = RunMetrics(storage)
+    parts = Parts(config, storage, current, recommending, Ingest(storage, config), Auth(storage, config), runs, nearline)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -45,6 +47,7 @@ def create_app(storage: Storage, config: Config, nearline: Callable[[], dict[str
         yield
         gc.unfreeze()
         current.stop()
+        runs.stop()
         recommending.close()
         storage.log.flush()
 

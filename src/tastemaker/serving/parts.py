@@ -9,6 +9,7 @@ from typing import cast
 from fastapi import Request
 
 from tastemaker.config import Config
+from tastemaker.monitoring.runs import RunMetrics
 from tastemaker.serving.auth import Auth, Denied
 from tastemaker.serving.current import Current
 from tastemaker.serving.ingest import Ingest
@@ -26,6 +27,7 @@ class Parts:
     recommending: Recommending
     ingest: Ingest
     auth: Auth
+    runs: RunMetrics
     nearline: Callable[[], dict[str, object]] | None = None  # how the embedded worker fares, if there is one
 
 

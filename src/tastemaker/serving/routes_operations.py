@@ -85,8 +85,9 @@ async def ready(request: Request) -> Response:
 
 
 @router.get("/metrics", tags=["operations"])
-async def metrics() -> Response:
-    """Prometheus metrics."""
+async def metrics(request: Request) -> Response:
+    """Prometheus metrics: of this process, and of the runs that others have done."""
+    await asyncio.to_thread(request.app.state.parts.runs.refresh)
     return Response(generate_latest(telemetry.REGISTRY), media_type=CONTENT_TYPE_LATEST)
 
 

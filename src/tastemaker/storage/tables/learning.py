@@ -185,6 +185,16 @@ class Runs:
         found = self.select(newest_first().where(runs.c.pipeline == pipeline, ~ended).limit(1))
         return found[0] if found else None
 
+    def last_done(self, pipeline: str) -> Run | None:
+        """The newest run that came to its end."""
+        found = self.select(newest_first().where(runs.c.pipeline == pipeline, runs.c.state == "done").limit(1))
+        return found[0] if found else None
+
+    def pipelines(self) -> list[str]:
+        """Names of the pipelines that have a run."""
+        with reading(self.engine) as connection:
+            return sorted(connection.execute(select(runs.c.pipeline).distinct()).scalars())
+
     def all_unfinished(self) -> list[Run]:
         """Every run, of any pipeline, that may go on, newest first."""
         return self.select(newest_first().where(~runs.c.state.in_(("done", "abandoned"))))
