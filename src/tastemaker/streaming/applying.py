@@ -44,6 +44,7 @@ class Applier:
         """Begins to work for a group: models are loaded and kernels compiled before the first record waits for them."""
         self.group = group
         self.counters = Counters(self.storage.log.partitions, self.config.streaming.trending_hours)
+        self.counters.recall(self.storage.kv)
         self.look_around()
         rehearse(self.shelf())
 
