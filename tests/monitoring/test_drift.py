@@ -143,11 +143,21 @@ def test_names_that_were_never_seen_before_are_drift() -> None:
 
 
 def test_causes_are_ranked_and_those_that_chance_explains_come_last() -> None:
-    calm = Sample({"click": 500, "play": 500}, {"a": 500, "b": 500}, 100, {"x": np.arange(500.0)})
-    moved = Sample({"click": 900, "play": 100}, {"a": 520, "b": 480}, 100, {"x": np.arange(500.0) + 5})
+    calm = Sample({"click": 500, "play": 500}, {"a": 500, "b": 500}, 100, {"item_ctr": np.arange(500.0)})
+    moved = Sample({"click": 900, "play": 100}, {"a": 520, "b": 480}, 100, {"item_ctr": np.arange(500.0) + 5})
     found = ranked(of_samples(calm, moved))
     assert found[0].name == "kinds"
-    assert {drift.name for drift in found} == {"kinds", "popularity", "events", "views", "x"}
+    assert {drift.name for drift in found} == {"kinds", "popularity", "events", "views", "item_ctr"}
     assert not any(drift.beyond_chance for drift in found[1:])
     assert largest(found) == found[0].psi
     assert largest(found[1:]) == 0.0
+
+
+def test_what_grows_by_itself_is_told_and_is_no_sign_of_a_shift() -> None:
+    young = Sample({"click": 900}, {"a": 900}, 0, {"item_events": np.arange(500.0), "item_trending": np.arange(500.0)})
+    older = Sample(
+        {"click": 900}, {"a": 900}, 0, {"item_events": np.arange(500.0) + 300, "item_trending": np.arange(500.0) + 300}
+    )
+    found = ranked(of_samples(young, older))
+    assert {drift.name for drift in found if drift.psi > 1} == {"item_events", "item_trending"}
+    assert largest(found) == 0.0

@@ -21,8 +21,11 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 import numpy.typing as npt
 from msgspec import Struct
+from msgspec.structs import replace
 from scipy.special import chdtri
 
+from tastemaker.features.catalog import BY_NAME
+from tastemaker.features.kinds import Count, Decayed
 from tastemaker.monitoring.samples import Sample
 
 FLOOR = 1e-4  # the smallest share that the index reckons with
@@ -44,6 +47,7 @@ class Drift(Struct, frozen=True):
     before_n: int
     now: float  # what people look at: a mean, a share, events per hour
     before: float
+    grows: bool = False  # by itself, as a count does that nothing is taken from: told, but no sign of a shift
 
     @property
     def beyond_chance(self) -> bool:
@@ -141,8 +145,14 @@ def of_samples(before: Sample, now: Sample) -> list[Drift]:
         of_names("kinds", before.kinds, now.kinds),
         of_names("popularity", before.items, now.items),
     ]
-    found += [of_values(name, before.features[name], values) for name, values in now.features.items() if name in before.features]
+    found += [of_feature(name, before.features[name], values) for name, values in now.features.items() if name in before.features]
     return [drift for drift in found if drift is not None]
+
+
+def of_feature(name: str, before: Numbers, now: Numbers) -> Drift | None:
+    """The drift of a feature. Counts grow with the platform's age, and decayed ones until some half-lives have passed."""
+    drift = of_values(name, before, now)
+    return None if drift is None else replace(drift, grows=isinstance(BY_NAME[name].kind, Count | Decayed))
 
 
 def of_counts(name: str, before: Numbers, now: Numbers, before_shown: float, now_shown: float) -> Drift | None:
@@ -156,10 +166,10 @@ def of_counts(name: str, before: Numbers, now: Numbers, before_shown: float, now
 
 
 def ranked(found: Iterable[Drift]) -> list[Drift]:
-    """What moved most, first; what chance explains, last."""
-    return sorted(found, key=lambda drift: (not drift.beyond_chance, -drift.psi, drift.name))
+    """What moved most, first; then what grows by itself; what chance explains, last."""
+    return sorted(found, key=lambda drift: (not drift.beyond_chance, drift.grows, -drift.psi, drift.name))
 
 
 def largest(found: Iterable[Drift]) -> float:
-    """The largest index of all that is more than chance; 0: nothing is."""
-    return max((drift.psi for drift in found if drift.beyond_chance), default=0.0)
+    """The largest index of all that is more than chance and does not grow by itself; 0: nothing is."""
+    return max((drift.psi for drift in found if drift.beyond_chance and not drift.grows), default=0.0)
