@@ -52,7 +52,8 @@ def column_sum(pairs: ir.Table, part: Part, half_life: int | None) -> ir.Floatin
 
     amount = part.amount.cast("float64")
     if half_life is not None:
-        amount = amount * ibis.literal(2.0) ** ((pairs.time - pairs.at) / float(half_life))
+        age = (pairs.at - pairs.time).cast("float64")  # else Spark divides decimals, and rounds
+        amount = amount * ibis.literal(2.0) ** -(age / float(half_life))
     return amount.sum(where=part.where).fill_null(0.0)
 
 
@@ -199,7 +200,8 @@ class Recent(Struct, frozen=True, tag="recent"):
 
         # collected and then sorted as structs, field by field: no backend orders inside an aggregate like another
         fields = {"time": pairs.time, "offset": pairs.offset, "item": pairs.item, "amount": parts[0].amount}
-        return ibis.struct(fields).collect(where=parts[0].where).sort()[-self.newest :]
+        found = ibis.struct(fields).collect(where=parts[0].where).sort()[-self.newest :]
+        return (pairs.time.count(where=parts[0].where) > 0).ifelse(found, None)  # of no events Spark makes an empty list
 
 
 Kind: TypeAlias = Count | Decayed | Rate | Last | Recent

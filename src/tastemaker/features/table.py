@@ -44,13 +44,19 @@ def histories(events: ir.Table, rewards: Rewards, *, before: int | None = None, 
     Ordered by user, then oldest first, ties in time by offset: what ``fold.advance`` keeps in a state. With ``aging``, weights
     are what models read (``rewards.aged``).
     """
+    kept = newest_events(events, rewards, before=before, length=length, aging=aging)
+    return kept.order_by("user", "time", "offset").select("user", "item", "weight", "time")
+
+
+def newest_events(events: ir.Table, rewards: Rewards, *, before: int | None = None, length: int, aging: bool = False) -> ir.Table:
+    """The rows of ``histories`` in any order, with all their columns."""
     rewarded = distinct_events(events).mutate(weight=lambda t: reward_column(rewards, t.kind, t.value))
     rewarded = rewarded.filter(lambda t: t.weight != 0.0)
     if before is not None:
         rewarded = rewarded.filter(lambda t: t.time < before)
     newest = ibis.window(group_by="user", order_by=(ibis.desc("time"), ibis.desc("offset")))
     kept = rewarded.mutate(age=ibis.row_number().over(newest)).filter(lambda t: t.age < length)
-    return (aged(kept, rewards) if aging else kept).order_by("user", "time", "offset").select("user", "item", "weight", "time")
+    return aged(kept, rewards) if aging else kept
 
 
 def aged(rows: ir.Table, rewards: Rewards) -> ir.Table:

@@ -108,18 +108,25 @@ class Als:
         """As all models do. ``losses`` says how it went, and ``changes`` by how much each epoch helped."""
         rows, n_items = trainable(data), len(data.items)
         columns = transposed(rows, n_items)
-        total = float(rows.weights.sum(dtype=np.float64))
-        self.alpha0 = self.params.alpha0 or UNOBSERVED * total / (len(rows) * n_items)
+        self.alpha0 = self.weight_of_pairs(rows, n_items)
         items = self.first_factors(len(rows), data.items, seed)
         users = np.zeros((len(rows), items.shape[1]), np.float32)
         ridges = self.ridge(rows, n_items), self.ridge(columns, len(rows))
         sides = Alternation(rows, columns, *ridges, self.alpha0, users, items)
         self.losses = self.run(sides, progress)
-        self.items, self.people, self.start = data.items, len(rows), None
-        _, basis = eigenbasis(items)
-        rotate(items, basis)
-        self.crowd = basis.T.astype(np.float64) @ gramian(users) @ basis
-        self.settle(items)
+        return self.trained(data.items, items, len(rows), gramian(users))
+
+    def weight_of_pairs(self, rows: Histories, items: int) -> float:
+        """``alpha0``, or what stands for it."""
+        return self.params.alpha0 or UNOBSERVED * float(rows.weights.sum(dtype=np.float64)) / (len(rows) * items)
+
+    def trained(self, items: Vocabulary, factors: Floats, people: int, crowd: Doubles) -> Self:
+        """Takes what training found, wherever it ran: item factors, which are rotated in place, and the users' Gramian."""
+        self.items, self.people, self.start = items, people, None
+        _, basis = eigenbasis(factors)
+        rotate(factors, basis)
+        self.crowd = basis.T.astype(np.float64) @ crowd @ basis
+        self.settle(factors)
         return self
 
     def run(self, sides: Alternation, progress: Progress) -> tuple[float, ...]:

@@ -104,22 +104,28 @@ def nearest(
     which is to add ``shrink`` to the denominator.
     """
     found: list[tuple[Ints, Floats]] = []
+    hops = Walk(rows, columns, user_damp, item_damp, target_damp)
     for start in range(0, len(columns), STRETCH):
         stop = min(start + STRETCH, len(columns))
-        targets = np.full((stop - start, width), -1, np.int32)
-        values = np.zeros((stop - start, width), np.float32)
-        with PARALLEL:
-            find_neighbours(
-                start,
-                *(columns.indptr, columns.items, columns.weights),
-                *(rows.indptr, rows.items, rows.weights),
-                *(user_damp, item_damp, target_damp),
-                np.float32(shrink),
-                *(targets, values),
-            )
-        found.append((targets, values))
+        found.append(stretch(hops, start, stop, width, shrink))
         progress(stop, len(columns), "items")
     return Neighbours.padded(np.concatenate([one for one, _ in found]), np.concatenate([one for _, one in found]))
+
+
+def stretch(hops: Walk, start: int, stop: int, width: int, shrink: float) -> tuple[Ints, Floats]:
+    """The targets of the items ``start`` to ``stop`` and their weights, (items, width), padded with -1 and 0."""
+    targets = np.full((stop - start, width), -1, np.int32)
+    values = np.zeros((stop - start, width), np.float32)
+    with PARALLEL:
+        find_neighbours(
+            start,
+            *(hops.columns.indptr, hops.columns.items, hops.columns.weights),
+            *(hops.rows.indptr, hops.rows.items, hops.rows.weights),
+            *(hops.user_damp, hops.item_damp, hops.target_damp),
+            np.float32(shrink),
+            *(targets, values),
+        )
+    return targets, values
 
 
 @numba.njit(cache=True, nogil=True)

@@ -1,4 +1,4 @@
-"""A training set that memory does not hold: sorted by DuckDB, which spills to the disk, and streamed into files.
+"""A training set that memory does not hold: sorted by DuckDB, which spills to the disk, or by Spark, and streamed into files.
 
 The rows come ordered by user and time, so a user's history is complete when the next user begins: it is written and forgotten.
 What stays in memory are the names of users and items, some batches of rows, and what DuckDB may use. The files lie in a folder
@@ -20,16 +20,15 @@ import ibis.expr.types as ir
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from ibis.backends import BaseBackend
 
 from tastemaker.models.interactions import Histories
 from tastemaker.models.mapped import MappedWriter, open_histories
+from tastemaker.pipelines.engines import Queries
 
 BATCH = 1 << 17  # rows that are read and written at once
 EVENT = 230
 """Bytes for each event while a training set is made in memory, the query included; measured over four million events."""
 LOCK = "lock"
-LEAST = 256  # megabytes below which DuckDB cannot sort anything of size
 
 
 @dataclass
@@ -47,18 +46,15 @@ def is_large(events: ir.Table, megabytes: int) -> bool:
     return int(events.count().execute()) * EVENT > megabytes * 1_000_000
 
 
-def streamed(connection: BaseBackend, rows: ir.Table, place: Path, megabytes: int) -> Numbered | None:
+def streamed(engine: Queries, rows: ir.Table, place: Path, megabytes: int) -> Numbered | None:
     """``user, item, weight, time`` rows, ordered by user and time, as histories in files under ``place``; None: there are none.
 
-    ``connection``: the DuckDB that the rows come from; it is told to spill into the same place beyond that many megabytes.
+    What the engine cannot hold in that many megabytes goes into the same place.
     """
     with workspace(place) as folder:
-        connection.raw_sql(f"SET temp_directory = '{str(folder / 'spill').replace(chr(39), chr(39) * 2)}'")
-        connection.raw_sql(f"SET memory_limit = '{max(megabytes, LEAST)}MB'")
-        reader = pa.RecordBatchReader.from_stream(connection.con.sql(connection.compile(rows)))
         with MappedWriter(folder / "histories") as writer:
             names = Names(writer)
-            for batch in reader:
+            for batch in engine.batches(rows, folder / "spill", megabytes):
                 for start in range(0, len(batch), BATCH):
                     names.add(batch[start : start + BATCH])
             names.end()

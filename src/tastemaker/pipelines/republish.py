@@ -8,7 +8,7 @@ from tastemaker.errors import NotFound
 from tastemaker.pipelines.catalog import INGEST
 from tastemaker.pipelines.local import run_pipeline
 from tastemaker.pipelines.pipeline import Pipeline, Window
-from tastemaker.pipelines.steps.publish import write_slates
+from tastemaker.pipelines.publishing import write_slates
 from tastemaker.registry.live import Live
 from tastemaker.storage import Storage
 

@@ -1,6 +1,6 @@
 """The lake's events as a training set: dense numbers, compressed rows, one history a user.
 
-The query is Ibis on DuckDB over the files of one pinned table version, so that a run tried again reads the same data. What
+The query is Ibis over the files of one pinned table version, run by DuckDB or Spark: a run tried again reads the same. What
 would need more memory than ``train.memory_mb`` goes into files (``large_training.py``); the training set is the same.
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -16,36 +17,51 @@ import pyarrow as pa
 from tastemaker.config import Config
 from tastemaker.errors import NotFound
 from tastemaker.features import table
+from tastemaker.models import silent
 from tastemaker.models.interactions import Histories, Interactions, Vocabulary
+from tastemaker.pipelines import engines
 from tastemaker.pipelines.catalogue import Known
+from tastemaker.pipelines.engines import Queries
 from tastemaker.pipelines.large_training import Numbered, is_large, streamed
-from tastemaker.pipelines.pipeline import Window, summary_of
+from tastemaker.pipelines.pipeline import Progress, Window, summary_of
 from tastemaker.storage import Storage
 
+if TYPE_CHECKING:
+    import ibis.expr.types as ir
+
+WORTHLESS = "no interaction is worth anything: all have weight 0 or lie under `at_least` (see [rewards.kinds])"
 PLACE = "training"  # the folder of the home for training sets that memory does not hold
 
 
-def training_set(storage: Storage, config: Config, versions: Mapping[str, int], before: int | None = None) -> Interactions:
+def training_set(
+    storage: Storage, config: Config, versions: Mapping[str, int], before: int | None = None, progress: Progress = silent
+) -> Interactions:
     """Everybody's history as of the pinned versions, with the catalogue and stated preferences.
 
     ``before``: only what happened before that time (ms); None: all of it.
 
     Raises ``NotFound`` when there is no event to learn from.
     """
-    if "interactions" not in versions:
-        raise NotFound("there are no interactions to learn from: send events to the API or use `tastemaker import`")
-    connection = table.connect()
-    found = storage.lake.scan(connection, "interactions", versions["interactions"])
-    if found is None:
-        raise NotFound("there are no interactions to learn from any more: everybody was erased")
+    engine = engines.queries(config, "training_set", progress)
+    found = pinned_events(engine, storage, versions)
     query = table.histories(found, config.rewards, before=before, length=config.rewards.history, aging=True)
     if is_large(found, config.train.memory_mb):
-        events = streamed(connection, query, config.home / PLACE, config.train.memory_mb)
+        events = streamed(engine, query, config.home / PLACE, config.train.memory_mb)
     else:
-        events = in_memory(query.to_pyarrow())
+        events = in_memory(engine.rows(query))
     if events is None:
-        raise NotFound("no interaction is worth anything: all have weight 0 or lie under `at_least` (see [rewards.kinds])")
+        raise NotFound(WORTHLESS)
     return interactions_of(events, Known.of(storage.tables.items.each()), stated_preferences(storage))
+
+
+def pinned_events(engine: Queries, storage: Storage, versions: Mapping[str, int]) -> ir.Table:
+    """The interactions of a run; raises ``NotFound`` where there are none."""
+    if "interactions" not in versions:
+        raise NotFound("there are no interactions to learn from: send events to the API or use `tastemaker import`")
+    found = engine.scan(storage.lake, "interactions", versions["interactions"])
+    if found is None:
+        raise NotFound("there are no interactions to learn from any more: everybody was erased")
+    return found
 
 
 def in_memory(rows: pa.Table) -> Numbered | None:
@@ -108,12 +124,14 @@ def preference_matrix(
     return matrix
 
 
-def pinned(storage: Storage, config: Config, window: Window) -> tuple[Interactions, dict[str, int], float]:
+def pinned(
+    storage: Storage, config: Config, window: Window, progress: Progress = silent
+) -> tuple[Interactions, dict[str, int], float]:
     """The run's training set, the table versions it was read from, and the seconds it took.
 
     It ends with the window: a run for a time that has passed learns what one would have learnt then.
     """
     began = time.perf_counter()
     versions: dict[str, int] = summary_of(storage, window, "ingest")["versions"]
-    data = training_set(storage, config, versions, window.end)
+    data = training_set(storage, config, versions, window.end, progress)
     return data, versions, time.perf_counter() - began

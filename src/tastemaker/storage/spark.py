@@ -14,12 +14,13 @@ import sys
 import threading
 import zlib
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tastemaker.config import Config, hide
-from tastemaker.errors import ConfigError, Conflict, MissingExtra, Unavailable
+from tastemaker.errors import ConfigError, Conflict, MissingExtra, StorageError, Unavailable
 from tastemaker.storage.lake import Lake
 from tastemaker.storage.places import Bucket
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 GLOBS = set("{}[]*?\\")  # what Spark takes for a pattern in a path
 QUIET = {"spark.ui.enabled": "false", "spark.ui.showConsoleProgress": "false"}
+ALONE = {"spark.executorEnv.NUMBA_NUM_THREADS": "1"}  # a Python worker has one core: its neighbours have the others
 SAME = {"spark.sql.session.timeZone": "UTC", "spark.sql.execution.arrow.pyspark.enabled": "true"}
 LOCAL = {"spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1"}
 S3A = "org.apache.hadoop.fs.s3a.S3AFileSystem"
@@ -81,7 +83,7 @@ def settings_of(config: Config) -> dict[str, str]:
     master = config.spark.master
     ours = dict(SAME)
     if not remote(master):
-        ours |= QUIET | {"spark.app.name": "tastemaker", "spark.log.level": config.spark.log_level}
+        ours |= QUIET | ALONE | {"spark.app.name": "tastemaker", "spark.log.level": config.spark.log_level}
         ours |= LOCAL if master.startswith("local") else {}
     given = {name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in config.spark.settings.items()}
     return ours | given
@@ -102,6 +104,8 @@ def started(master: str, settings: dict[str, str]) -> SparkSession:
         raise MissingExtra("spark", f"spark.master = {hide(master)!r}") from error
     if not remote(master):
         see_java(master)
+        if master.startswith("local"):
+            os.environ.setdefault("SPARK_LOCAL_IP", LOCAL["spark.driver.host"])  # else Spark looks for a better one, and warns
         os.environ.setdefault("PYSPARK_PYTHON", settings.get("spark.pyspark.python", sys.executable))
     builder = SparkSession.builder.remote(master) if remote(master) else SparkSession.builder.master(master)
     try:
@@ -109,12 +113,36 @@ def started(master: str, settings: dict[str, str]) -> SparkSession:
     except ImportError as error:  # what Spark Connect's client needs besides
         raise MissingExtra("spark-connect", f"spark.master = {hide(master)!r}") from error
     except (PySparkException, Py4JError) as error:
-        said = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
         raise Unavailable(
-            f"spark.master = {hide(master)!r}: Spark does not start: {said}: see that "
+            f"spark.master = {hide(master)!r}: Spark does not start: {said(error)}: see that "
             "the master can be reached, and what [spark.settings] say"
         ) from error
     return spark
+
+
+@contextmanager
+def explained(what: str) -> Iterator[None]:
+    """An error of Spark leaves the block as ``StorageError``, with what Spark or a Python worker said."""
+    from py4j.protocol import Py4JError
+    from pyspark.errors import PySparkException
+
+    try:
+        yield
+    except (PySparkException, Py4JError) as error:
+        raise StorageError(
+            f"{what}: Spark could not do it: {said(error)}: see the logs of its executors, and try again"
+        ) from error
+
+
+def said(error: Exception) -> str:
+    """The one line of Spark's many that says what is wrong: a Python worker's last, else the first."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    traces = [place for place, line in enumerate(lines) if line.startswith("Traceback (most recent call last)")]
+    if traces:
+        last = [line for line in lines[traces[-1] :] if not line.startswith(("File ", "at ", "JVM stacktrace"))]
+        own = [line for line in last if line.partition(":")[0].rpartition(".")[2].endswith(("Error", "Exception", "NotFound"))]
+        return (own or last)[0 if own else -1]
+    return lines[0] if lines else type(error).__name__
 
 
 def see_java(master: str) -> None:

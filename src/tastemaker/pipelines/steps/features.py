@@ -6,6 +6,7 @@ import ibis
 
 from tastemaker.config import Config
 from tastemaker.features import catalog, table
+from tastemaker.pipelines import engines
 from tastemaker.pipelines.pipeline import Outcome, Progress, Window, summary_of
 from tastemaker.storage import Storage
 
@@ -15,9 +16,9 @@ KEYS = ("user", "item")
 def features(storage: Storage, config: Config, window: Window, progress: Progress) -> Outcome:
     """Writes ``user_features`` and ``item_features``: a row for everybody and everything that has an event."""
     versions = summary_of(storage, window, "ingest")["versions"]
-    connection = table.connect()
+    engine = engines.queries(config, "features", progress)
     events, views = (
-        storage.lake.scan(connection, name, versions[name]) if name in versions else None for name in ("interactions", "views")
+        engine.scan(storage.lake, name, versions[name]) if name in versions else None for name in ("interactions", "views")
     )
     if events is None:
         return Outcome({"rows": {}, "catalog": catalog.version()})
@@ -27,7 +28,7 @@ def features(storage: Storage, config: Config, window: Window, progress: Progres
         progress(done, len(KEYS), f"{key} features")
         requests = events.select(key).distinct().mutate(at=ibis.literal(window.end, "int64"))
         wanted = [feature for feature in catalog.FEATURES if feature.key == key and feature.name != "user_recent"]
-        found = table.point_in_time(requests, events, wanted, rewards=config.rewards, views=views).order_by(key).to_pyarrow()
+        found = engine.rows(table.point_in_time(requests, events, wanted, rewards=config.rewards, views=views).order_by(key))
         written[f"{key}_features"] = storage.lake.overwrite(f"{key}_features", found)
         rows[f"{key}_features"] = len(found)
     return Outcome({"rows": rows, "versions": written, "catalog": catalog.version()})

@@ -10,23 +10,14 @@ from __future__ import annotations
 import time
 from typing import Any
 
-import numpy as np
-
 from tastemaker.config import Config
-from tastemaker.domain import History, ModelCard, Slate
+from tastemaker.domain import ModelCard
 from tastemaker.errors import NotFound
-from tastemaker.models.artifact import load_model
-from tastemaker.models.interactions import Histories, Interactions
 from tastemaker.pipelines.pipeline import Outcome, Progress, Window, summary_of
+from tastemaker.pipelines.publishing import write_slates
 from tastemaker.pipelines.steps.train import FALLBACK, MODEL
-from tastemaker.pipelines.training import training_set
 from tastemaker.registry import live
-from tastemaker.slates.batch import compose_block
-from tastemaker.slates.catalogue import Catalogue
-from tastemaker.slates.sources import Shelf
-from tastemaker.slates.stored import store
 from tastemaker.storage import Storage, keys
-from tastemaker.storage.log import partition_of
 
 
 def publish_candidate(storage: Storage, config: Config, window: Window, progress: Progress) -> Outcome:
@@ -66,57 +57,6 @@ def publish_live(storage: Storage, config: Config, window: Window, progress: Pro
         return Outcome({"users": 0}, halt="nothing is live yet; `daily` trains the first model")
     users = write_slates(storage, config, window, progress, now.version, now.artifact, now.fallback)
     return Outcome({"version": now.version, "users": users})
-
-
-def write_slates(
-    storage: Storage, config: Config, window: Window, progress: Progress, version: str, artifact: str, fallback: str
-) -> int:
-    """Composes and stores everybody's slate; returns for how many users."""
-    ingested = summary_of(storage, window, "ingest")
-    data = training_set(storage, config, ingested["versions"])  # the newest histories, also behind the window's end
-    ends: list[int] = ingested["ends"]
-    model = load_model(storage.models.folder(artifact))
-    items = storage.tables.items
-    catalogue = Catalogue.of(items.all(), items.stamp(), items.deleted())
-    standby = load_model(storage.models.folder(fallback))
-    # Trending would be stale when it is shown; the training set has counted the histories' age.
-    shelf = Shelf(catalogue, model, standby, because=config.serving.because)
-    erased = erased_users(storage)
-    block = config.publish.block
-    for start in range(0, len(data.users), block):
-        rows = np.arange(start, min(start + block, len(data.users)))
-        names = [data.users[row] for row in rows]
-        histories = data.histories.take(rows)
-        slates = compose_block(shelf, names_of(data, histories), config.publish.slate)
-        writes: dict[str, bytes] = {}
-        for user, composed in zip(names, slates, strict=True):
-            if user not in erased:
-                slate = Slate(user, version, window.end, ends[partition_of(user, len(ends))] - 1, composed.items)
-                front, whole = store(slate, composed.rung, catalogue, config.serving.k, config.rewards.version)
-                writes[keys.slate(version, user)], writes[keys.whole(version, user)] = front, whole
-        storage.kv.fill(writes)
-        progress(int(rows[-1]) + 1, len(data.users), "slates")
-    return len(data.users)
-
-
-def names_of(data: Interactions, histories: Histories) -> list[History]:
-    """Histories in outside ids."""
-    ids = data.items.ids
-    return [
-        History(
-            tuple(ids[item] for item in histories.items[a:b].tolist()),
-            tuple(histories.weights[a:b].tolist()),
-            tuple(histories.times[a:b].tolist()),
-        )
-        for a, b in zip(histories.indptr[:-1].tolist(), histories.indptr[1:].tolist(), strict=True)
-    ]
-
-
-def erased_users(storage: Storage) -> set[str]:
-    """Users whose erasure the lake knows of: the pinned version may still hold their events."""
-    if storage.lake.version("erasures") < 0:
-        return set()
-    return set(storage.lake.read("erasures", columns=["user"])["user"].to_pylist())
 
 
 def clean(storage: Storage, config: Config, now: live.Live) -> list[str]:

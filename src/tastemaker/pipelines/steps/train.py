@@ -23,6 +23,7 @@ from tastemaker.features import catalog
 from tastemaker.models import Recommender, create
 from tastemaker.models.interactions import Interactions
 from tastemaker.models.untouched import suited, touched
+from tastemaker.pipelines.engines import fit
 from tastemaker.pipelines.pipeline import Outcome, Progress, Window
 from tastemaker.pipelines.training import pinned
 from tastemaker.registry import live
@@ -139,9 +140,9 @@ def train_one(
     began = time.perf_counter()
     store.remove(version)  # what a run that was killed left of a version that nobody knows of yet
     twin = create(model.kind, msgspec.to_builtins(model.params))
-    twin.fit(past, seed=config.train.seed, progress=lambda a, b, note: progress(a, 2 * b, f"{note} (to be judged)"))
+    fit(config, twin, past, lambda a, b, note: progress(a, 2 * b, f"{note} (to be judged)"))
     store.publish(f"{version}/{TWIN}", twin.save)
-    model.fit(data, seed=config.train.seed, progress=lambda a, b, note: progress(a + b, 2 * b, note))
+    fit(config, model, data, lambda a, b, note: progress(a + b, 2 * b, note))
     store.publish(f"{version}/{MODEL}", model.save)
     return ModelCard(
         version,
