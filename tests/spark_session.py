@@ -21,6 +21,7 @@ SPARK = Spark(
         "spark.driver.memory": "1g",
         "spark.sql.shuffle.partitions": 4,
         "spark.default.parallelism": 2,
+        "spark.python.authenticate.socketTimeout": "180s",  # a Python worker on a machine that has much else to do
         "spark.sql.streaming.stateStore.providerClass": (
             "org.apache.spark.sql.execution.streaming.state.RocksDBStateStoreProvider"
         ),

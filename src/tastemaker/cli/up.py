@@ -13,6 +13,7 @@ import click
 
 from tastemaker.cli.session import console, opened
 from tastemaker.config import Config
+from tastemaker.errors import ConfigError
 from tastemaker.pipelines.schedule import Schedule
 from tastemaker.registry.live import restore
 from tastemaker.serving.app import create_app
@@ -29,6 +30,11 @@ def platform(storage: Storage, config: Config, *, schedule: bool = True, file: s
     ``file`` is the configuration file that scheduled runs must read, too; None: the usual one.
     """
     refuse_open_door(storage, config)
+    if config.streaming.engine != "worker":
+        raise ConfigError(
+            f"streaming.engine = {config.streaming.engine!r}: `up` has a worker of its own, and two would write the same states: "
+            "run `tastemaker serve`, `tastemaker stream` and `tastemaker run --schedule` as processes of their own"
+        )
     restore(storage, int(time.time() * 1000))
     worker = Worker(storage, config)
     timer = Schedule(storage, config, os.environ if file is None else {**os.environ, "TASTEMAKER_CONFIG": file})

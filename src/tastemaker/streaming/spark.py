@@ -152,9 +152,10 @@ class Stream:
         return self.session.readStream.format(NAME).load()
 
     def checkpoint(self, group: str) -> str:
-        """Where Spark keeps the offsets of a group in a log."""
+        """Where Spark keeps the offsets of a group in a log, as the one or the other source of rows writes them."""
         base = self.config.streaming.checkpoint.replace("{home}", str(self.config.home.absolute()))
-        name = f"{group}-{zlib.crc32(str(hide(self.config.url('log'))).encode()):08x}"
+        source = "log" if self.job.decode is plain else "connector"
+        name = f"{group}-{zlib.crc32(str(hide(self.config.url('log'))).encode()):08x}-{source}"
         return f"{base.rstrip('/')}/{name}" if "://" in base else str(Path(base).absolute() / name)
 
     def drain(self) -> int:
