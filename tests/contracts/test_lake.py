@@ -126,6 +126,31 @@ def test_delete_removes_the_rows_of_exactly_one_value(lake: Lake, user: str) -> 
         lake.delete("t", "missing", "x")
 
 
+def test_rows_below_a_bound_are_removed_and_older_versions_keep_them(lake: Lake) -> None:
+    lake.append("t", numbers(1, 2, 3))
+    version = lake.append("t", numbers(4, 5, -6), {"mark": 7})
+    assert lake.delete_below("t", "n", 3) == 3
+    assert column(lake) == [3, 4, 5]
+    assert lake.delete_below("t", "n", 3) == 0
+    assert column(lake, version=version) == [-6, 1, 2, 3, 4, 5]
+    assert lake.transaction("t", "mark") == 7, "what was archived is not archived again"
+    assert lake.delete_below("t", "n", 2**62) == 3
+    assert column(lake) == []
+    assert lake.delete_below("views", "time", 5) == 0
+    with pytest.raises(InputError, match="column"):
+        lake.delete_below("t", "missing", 1)
+
+
+def test_a_vacuum_leaves_the_versions_that_are_to_be_kept(lake: Lake) -> None:
+    for number in range(3):
+        lake.overwrite("t", numbers(number))
+    assert lake.vacuum("t", 0, [1, 99]) == 1
+    assert [lake.readable("t", version) for version in range(3)] == [False, True, True]
+    assert column(lake, version=1) == [1]
+    assert lake.vacuum("t", 0, [0]) == 1, "one that is gone cannot be kept, and is no hindrance"
+    assert [lake.readable("t", version) for version in range(3)] == [False, False, True]
+
+
 def test_compaction_keeps_rows_and_readers_until_the_vacuum(lake: Lake) -> None:
     for number in range(8):
         version = lake.append("t", numbers(number))

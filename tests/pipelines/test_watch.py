@@ -141,6 +141,7 @@ def looked(storage: Storage, config: Config, number: int) -> dict[str, float]:
     return {cause["name"]: cause["psi"] for cause in summary["causes"]}
 
 
+@pytest.mark.slow
 def test_days_that_are_alike_do_not_drift_and_a_day_with_other_items_does(storage: Storage, home: Config) -> None:
     config = replace(home, watch=Watch(drift_least=100))
     storage.tables.items.put([ItemChange(f"c{n}", 1, f"i{n}", categories=("Drama",)) for n in range(40)])

@@ -1,4 +1,7 @@
-"""Alerts and triggers in every database: one open alert of a kind, one run for many reasons, however many write at once."""
+"""Alerts, triggers and what is forgotten, in every database.
+
+One open alert of a kind, one run for many reasons, however many write at once; and nothing young is lost.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,8 @@ import pytest
 from sqlalchemy import text
 
 import servers
-from tastemaker.storage.tables import Tables, dialect, open_tables
+from tastemaker.domain import Interaction, Record, Run
+from tastemaker.storage.tables import Metric, Tables, dialect, open_tables
 
 DATABASES: dict[str, Callable[[Path], str]] = {
     "sqlite": lambda folder: f"sqlite:///{folder}/tables.db",
@@ -101,6 +105,37 @@ def test_a_trigger_is_taken_once_by_a_run_that_began_later(tables: Tables) -> No
     assert tables.triggers.ask("u", "daily", "r", 30).taken is None
     assert tables.triggers.forget(21) == 1
     assert [trigger.id for trigger in tables.triggers.last()] == ["u"]
+
+
+def test_metrics_are_chosen_by_slice_and_time_and_forgotten_by_age(tables: Tables) -> None:
+    points = [Metric("psi", "", float(time), math.nan, math.nan, 1, time, slice) for time in (1, 2, 3) for slice in ("a", "b")]
+    tables.metrics.put(points)
+    assert [point.time for point in tables.metrics.history("psi", slice="a", since=2)] == [3, 2]
+    assert tables.metrics.forget(3) == 4
+    assert {(point.time, point.slice) for point in tables.metrics.history()} == {(3, "a"), (3, "b")}
+
+
+def test_old_runs_are_named_without_the_newest_of_each_pipeline(tables: Tables) -> None:
+    for began in range(6):
+        tables.runs.put(Run(f"daily-{began}", "daily", 0, began, "done" if began % 2 else "failed", began, began))
+    tables.runs.put(Run("maintain-0", "maintain", 0, 0, "abandoned", 0))
+    assert tables.runs.older(before=4, keep=3) == ["daily-0", "daily-1", "daily-2"]
+    assert tables.runs.older(before=1, keep=0) == ["daily-0", "maintain-0"]
+    assert (tables.runs.delete("daily-0"), tables.runs.delete("daily-0")) == (True, False)
+    assert tables.runs.pipelines() == ["daily", "maintain"]
+    assert [run.id for run in tables.runs.all_unfinished()] == ["daily-4", "daily-2"]
+    last = tables.runs.last_done("daily")
+    assert last is not None
+    assert last.id == "daily-5"
+    assert tables.runs.last_done("maintain") is None
+
+
+def test_dead_letters_are_forgotten_by_age(tables: Tables) -> None:
+    tables.dead_letters.put("g", Record(0, 1, Interaction("e", 1, "u", "i", "click")), ValueError("x"))
+    made = tables.dead_letters.all()[0].made
+    assert tables.dead_letters.forget(made) == 0
+    assert tables.dead_letters.forget(made + 1) == 1
+    assert tables.dead_letters.count() == 0
 
 
 def test_a_database_of_the_revision_before_gets_the_new_tables_and_keeps_its_rows(url: str) -> None:

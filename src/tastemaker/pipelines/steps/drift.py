@@ -26,7 +26,7 @@ from tastemaker.storage import Storage
 from tastemaker.storage.tables.learning import Metric
 
 HOUR = 3_600_000
-CAUSES = 12  # of the summary
+CAUSES = 20  # of the summary
 
 
 def drift(storage: Storage, config: Config, window: Window, progress: Progress) -> Outcome:
