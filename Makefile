@@ -29,6 +29,7 @@ bench-models: $(VENV)/bench-ready ## quality and cost of the models beside impli
 
 docs: $(VENV)/test-ready ## the reference pages, from the code
 	@$(RUN)python docs/generate.py
+	@$(RUN)python docs/blocks.py
 
 setup: $(VENV)/test-ready ## the environment alone
 

@@ -56,7 +56,7 @@ def sizes(config: Config, kept: Sequence[AnyEvent], world: tuple[int, int, int],
         values = dict(storage.kv.scan(""))
     clicks = [event(n, n * 7919 % world[0], n * 104_729 % world[1], START + 1000 * n) for n in range(4_000)]
     found["log_event"].append(rates_bytes.sent_to_kafka(servers.kafka(), clicks))
-    found["log_decision"].append(rates_bytes.sent_to_kafka(servers.kafka(), kept))
+    found["log_decision"].append(rates_bytes.sent_to_kafka(servers.kafka(), kept[:4_000]))
     small = {key: value for key, value in values.items() if key.startswith("mark:")}
     large = {key: value for key, value in values.items() if key.startswith(("state:", "slate:", "whole:"))}
     with servers.Redis() as own, connect(settings(Connect(config.connect.home, kv=own.url))) as storage:
@@ -71,7 +71,8 @@ def measure(home: str, world: tuple[int, int, int], rounds: int, catalogues: tup
     """Every figure but those of Spark, with all of its rounds."""
     found: Found = defaultdict(list)
     on_the_rest()
-    servers.shared(servers.Redis), servers.shared(servers.Kafka), servers.shared(servers.PostgreSQL)
+    for kind in (servers.Redis, servers.Kafka, servers.PostgreSQL):
+        servers.shared(kind)
     os.sched_setaffinity(0, CORES)
     warm = Offline(settings(Connect(f"{home}/warm")), SMALL, defaultdict(list, {"block_score": [0.0]}))
     timed("kernels", warm.measure)
@@ -132,6 +133,7 @@ def main(quick: bool) -> None:
     if not quick:
         TARGET.write_bytes(msgspec.json.format(msgspec.json.encode(made), indent=2) + b"\n")
         write_section("rates", text)
+        click.echo("the page on scale shows plans: `python docs/blocks.py` writes them anew", err=True)
 
 
 if __name__ == "__main__":

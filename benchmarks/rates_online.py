@@ -18,7 +18,7 @@ from benchmarks.rates_offline import Found, cpu
 from benchmarks.rates_world import FACTORS, event, settings, user
 from benchmarks.running import FIRST, on_the_first, on_the_rest, running
 from benchmarks.world import START
-from tastemaker.config import Config
+from tastemaker.config import Config, Connect
 from tastemaker.domain import AnyEvent, Record, encode_json
 from tastemaker.serving.current import Current
 from tastemaker.slates.sources import Shelf
@@ -28,6 +28,7 @@ from tastemaker.storage.log import partition_of
 from tastemaker.streaming.update import update
 
 SECONDS, CONNECTIONS = 0.1, 32  # of a round: so short that each user's slate is shown about once
+DECISIONS = 20_000  # that are read and archived
 POSTED, BATCH = 300, 10  # requests of a round, events of a request
 
 
@@ -36,6 +37,7 @@ class Online:
 
     def __init__(self, config: Config, world: tuple[int, int, int], found: Found, rounds: int) -> None:
         self.config, self.world, self.found, self.rounds = config, world, found, rounds
+        self.kept: list[AnyEvent] = []
         self.redis = servers.shared(servers.Redis)
         self.place = replace(config.connect, home=f"{config.connect.home}-online", kv=servers.redis(), log=servers.kafka())
 
@@ -53,7 +55,9 @@ class Online:
             for block in blocks(list(values.items()), 1024):
                 online.kv.put(dict(block))
             self.requests()  # before anything makes states newer than their slates
-            self.decisions(online)
+            self.kept = rates_bytes.decisions_of(online, DECISIONS)
+        self.decisions()
+        with connect(settings(replace(self.place, log=self.config.connect.log))) as online:
             on_the_first()
             self.updates(online, current.now.shelf, current.now.bundle.version)
             on_the_rest()
@@ -106,20 +110,23 @@ class Online:
                     self.found["request"].append(ours / answered)
                     self.found["redis_request"].append(server / answered)
 
-    def decisions(self, online: Storage) -> None:
-        """Reading decisions in a worker, and moving them into the lake."""
-        ends = online.log.ends()
-        for partition, end in enumerate(ends):
+    def decisions(self) -> None:
+        """Reading decisions in a worker, and moving them into the lake: from files, since the tests' broker answers clients
+        that wait at once, and keeps them busy.
+        """
+        with connect(settings(Connect(f"{self.place.home}-decisions"))) as files:
+            for block in blocks(self.kept, 2_000):
+                files.log.append(block).result()
+            for partition, end in enumerate(files.log.ends()):
+                with cpu() as spent:
+                    records = files.log.read(partition, 0, end)
+                    update(records, files.kv, self.config, Shelf())
+                if partition and records:  # the first one warms up
+                    self.found["read"].append(spent[0] / len(records))
             with cpu() as spent:
-                records = online.log.read(partition, 0, min(end, 2_000))
-                update(records, online.kv, self.config, Shelf())
-            if partition and records:  # the first one connects
-                self.found["read"].append(spent[0] / len(records))
-        with cpu() as spent:
-            rows = archive(online.log, online.lake)
-        self.found["archived_decision"].append(spent[0] / rows["decisions"])
-        self.found["lake_decision"].append(rates_bytes.lake_bytes(online, "decisions"))
-        self.kept = rates_bytes.decisions_of(online, 4_000)
+                rows = archive(files.log, files.lake)
+            self.found["archived_decision"].append(spent[0] / rows["decisions"])
+            self.found["lake_decision"].append(rates_bytes.lake_bytes(files, "decisions"))
 
     def events(self) -> None:
         """Events in batches of ten, over sixteen connections."""

@@ -128,7 +128,7 @@ def test_larger_machines_and_longer_nights_need_fewer() -> None:
     work = Workload(users=3e8, events_per_day=3e9)
     before = plan(work).figures
     after = plan(replace(work, cores=64.0, memory=1e12, window=8.0)).figures
-    for name in ("hours of the run", "machines for the traffic", "Redis masters", "Spark cores", "executors"):
+    for name in ("hours of the run", "machines for the traffic", "Redis masters", "Spark cores, als too", "executors, als here"):
         assert after[name].value < before[name].value
 
 
@@ -169,6 +169,7 @@ def test_cores_are_seconds_of_work_in_a_second_with_headroom() -> None:
     assert value(made, "API cores") == 2.25  # (2 x 0.5 + 2 x 0.25) x 1.5
     assert value(made, "API processes") == 3
     assert value(made, "an event with its slate") == 1  # 0.6 and 10 x 4 x 0.01
+    assert value(plan(WORK, made_up(archived=0.1, archived_decision=0.4)), "archive cores") == 1.5  # (2 x 0.1 + 2 x 0.4) x 1.5
     assert value(made, "nearline cores") == 4.5  # (2 x 1 + 2 x 0.5) x 1.5
     assert value(made, "workers") == 5
     assert value(made, "partitions") == 10
@@ -209,7 +210,8 @@ def test_hours_of_the_run_are_those_of_a_hand() -> None:
     alone = 24 + 500 * 2 * 7 / 3600 + 1000 * 10 / 3600
     assert value(made, "hours of the run") == pytest.approx(alone + (4.8 + 16 + 3 * 2.4) / 4, rel=1e-3)
     assert value(made, "training memory") == pytest.approx(1010 * (4 * 12 + 256 + 60) + 4.096e9 + 268.4e6, rel=1e-3)
-    assert value(made, "Spark cores") == pytest.approx((24 + 72 + 160 + 10_000 / 3600) * 1.5 / 2, rel=1e-3)
+    assert value(made, "Spark cores, als here") == pytest.approx((24 + 72 + 10_000 / 3600) * 1.5 / 2, rel=1e-3)
+    assert value(made, "Spark cores, als too") == pytest.approx((24 + 72 + 160 + 10_000 / 3600) * 1.5 / 2, rel=1e-3)
 
 
 def test_figures_have_units_that_are_known_and_values_above_nothing() -> None:
@@ -224,13 +226,15 @@ def test_figures_have_units_that_are_known_and_values_above_nothing() -> None:
 
 def test_a_small_load_runs_on_one_machine_and_a_large_one_on_many() -> None:
     small = plan(Workload(users=1e5, events_per_day=1e6))
-    assert [part for part, _ in small.places] == ["everything"]
+    assert [part for part, _ in small.places] == ["everything", "its disk"]
     assert small.limits == ()
     large = plan(Workload(users=3e8, events_per_day=3e9, items=1e6))
     told = dict(large.places)
     assert "hash slots each" in told["Redis"]
     assert f"over {large.figures['partitions'].shown} partitions" in told["tastemaker stream"]
-    assert "Spark" in told["the daily run"]
+    assert told["the daily run"].endswith("of Spark, als among it")
+    assert plan(replace(large.work, memory=1e12)).places[-1][1].startswith("als on one machine")
+    assert plan(Workload(users=1e5, events_per_day=1e8, retention=30)).places[-1][1].startswith("one machine of 16 cores")
 
 
 @pytest.mark.parametrize(
@@ -241,6 +245,9 @@ def test_a_small_load_runs_on_one_machine_and_a_large_one_on_many() -> None:
         ({"items": 1e7}, "the counters of a partition are"),
         ({"users": 1e10}, "training needs"),
         ({"users": 3e8}, "the daily run takes"),
+        ({"events_per_day": 3e10}, "archiving takes"),
+        ({"users": 2e8}, "Redis holds everybody's values"),
+        ({"users": 1e8}, "`hourly` publishes slates for everybody"),
         ({"retention": 36_500.0}, "the brokers hold"),
     ],
 )
@@ -306,6 +313,7 @@ def test_the_rates_say_where_they_come_from() -> None:
 def test_what_is_said_twice_is_said_alike() -> None:
     config = Config()
     work = Workload(users=1, events_per_day=1)
+    assert config.schedule.hourly_minutes == 60 * sizing.HOURLY
     assert sizing_online.REMEMBERED == fold.REMEMBERED
     assert config.log.partitions == sizing_online.LEAST_PARTITIONS
     (limit,) = [info.type.__metadata__[0].le for info in fields(Log) if info.name == "partitions"]

@@ -19,8 +19,12 @@ from tastemaker.pipelines.workload import Workload, checked
 
 MOST_PARTITIONS = 1024
 """What ``log.partitions`` takes."""
+HOURLY = 1.0
+"""Hours between two runs of `hourly`."""
 SLOTS = 16_384
 """Hash slots of a Redis cluster."""
+MANY_MASTERS = 16
+"""Masters of Redis beyond which it should hold less."""
 SLOW = 0.01
 """Seconds of scoring for one user from which the whole catalogue is too much for each event."""
 LARGE_COUNTERS = 1e7
@@ -69,38 +73,42 @@ def plan(work: Workload, rates: Rates | None = None) -> Plan:
 
 
 def machines(of: Terms) -> Section:
-    """All cores that the traffic needs, and the memory of one machine that does everything."""
-    cores = of.of("API cores") + of.of("nearline cores") + of.of("Redis cores")
-    busy = of.keep(figure("cores for the traffic", cores, "cores"))
-    memory = of.of("one copy in Redis") * of.margin + of.of("training memory")
+    """All cores that the traffic needs, and the disk of one machine that holds everything in files."""
+    cores = of.term("API cores") + of.term("nearline cores") + of.term("archive cores") + of.term("Redis cores")
+    busy = of.keep(figure("cores for the traffic", cores, "cores", "for the traffic"))
+    daily = (of.term("log a day") + of.term("lake a day")) * of.retention
+    files = daily + of.term("values") + of.term("training disk")
     return of.section(
         "Together", busy,
         figure("machines for the traffic", whole(busy.amount / of.cores)),
-        figure("memory of one machine for all", memory, "B"),
+        figure("disk of one machine for all", files * of.margin, "B"),
     )  # fmt: skip
 
 
 def fits_one(of: Terms) -> bool:
-    """Whether one machine carries everything, the daily run beside the traffic."""
+    """Whether one machine carries everything in files: traffic on half of its cores, the daily run within the window."""
     made, work = of.made, of.work
     return (
         made["cores for the traffic"].value <= work.cores / 2
-        and made["memory of one machine for all"].value <= work.memory
-        and made["hours of the run"].value <= 24
+        and made["training memory"].value <= work.memory
+        and made["hours of the run"].value <= work.window
     )
 
 
 def places(of: Terms) -> tuple[tuple[str, str], ...]:
     """What runs where."""
-    made = of.made
+    made, work = of.made, of.work
     if fits_one(of):
-        return (("everything", "one machine with files: tastemaker up; a second one with servers, if it may not stop"),)
+        one = f"one machine of {shown(work.cores)} cores, {shown(work.memory, 'B')}: tastemaker up, or servers if it may not stop"
+        return (("everything", one), ("its disk", made["disk of one machine for all"].shown))
     masters = int(made["Redis masters"].value)
-    redis = f"a cluster of {count(masters, 'master')}, {SLOTS // masters:,} hash slots each" if masters > 1 else "one master"
+    slots = SLOTS // masters  # 0: more than a cluster can have
+    redis = f"a cluster of {count(masters, 'master')}, {slots:,} hash slots each" if masters > 1 else "one master"
     workers, partitions = count(made["workers"].value, "process"), shown(made["partitions"].value)
     return (
         ("tastemaker serve", f"{count(made['API processes'].value, 'process')} of one core behind a balancer"),
         ("tastemaker stream", f"{workers} of one core over {partitions} partitions"),
+        ("tastemaker archive", "one process"),
         ("Kafka", f"{made['broker disks'].shown} of disks, {made['log at the peak'].shown} at the peak"),
         ("Redis", f"{redis}, {made['Redis memory'].shown} with copies"),
         ("PostgreSQL", f"{made['PostgreSQL disk'].shown} with copies"),
@@ -112,14 +120,19 @@ def places(of: Terms) -> tuple[tuple[str, str], ...]:
 def daily(of: Terms) -> str:
     """Where the daily run has its place."""
     made, work = of.made, of.work
-    hours = made["hours of the run"]
-    if made["training memory"].value <= work.memory and hours.value <= work.window:
-        return f"one machine of {shown(work.cores)} cores, {hours.shown}, {made['training memory'].shown} of memory"
-    return f"{count(made['executors'].value, 'executor')} of Spark with four cores each, {shown(work.window, 'h')}"
+    hours, memory = made["hours of the run"], made["training memory"]
+    if memory.value > work.memory:
+        return f"{count(made['executors, als too'].value, 'executor')} of Spark, als among it"
+    if hours.value <= work.window:
+        return f"one machine of {shown(work.cores)} cores, {hours.shown}, {memory.shown} of memory"
+    executors = count(made["executors, als here"].value, "executor")
+    learning = shown(made["train als"].value / work.cores, "h")
+    return f"als on one machine, {learning}, {memory.shown} of memory; all else that is heavy on {executors} of Spark"
 
 
 def count(number: float, name: str) -> str:
-    """
+    """A number of things.
+
     >>> count(1, "master"), count(12, "process")
     ('1 master', '12 processes')
     """
@@ -134,7 +147,7 @@ def limits(of: Terms) -> tuple[tuple[str, str], ...]:
     if made["partitions"].value > MOST_PARTITIONS:
         found.append((
             f"{shown(made['partitions'].value)} partitions, `log.partitions` takes {MOST_PARTITIONS:,}",
-            "refresh slates for some events only (`streaming.refresh_lag`), or run a platform for each region",
+            "a platform for each region; until then slates wait for requests (`streaming.refresh_lag`)",
         ))  # fmt: skip
     if made["scoring for one"].value > SLOW:
         found.append((
@@ -146,15 +159,30 @@ def limits(of: Terms) -> tuple[tuple[str, str], ...]:
             f"the counters of a partition are {shown(each, 'B')}, written each second",
             "count fewer items: the counters forget nothing yet",
         ))  # fmt: skip
+    if made["Redis masters"].value > MANY_MASTERS:
+        found.append((
+            f"Redis holds everybody's values, {made['Redis memory'].shown}",
+            f"it is a cache before PostgreSQL: with `allkeys-lru` and {made['Redis for the active'].shown} it keeps who comes",
+        ))  # fmt: skip
+    if (archive := made["archive cores"]).value > 1:
+        found.append((
+            f"archiving takes {archive.shown} at the peak, and one process does it",
+            f"it is behind then, and takes {made['archive'].shown} for a day; several cannot share the work yet",
+        ))  # fmt: skip
     if made["training memory"].value > work.memory:
         found.append((
             f"training needs {made['training memory'].shown} on one machine of {shown(work.memory, 'B')}",
-            "learn from a sample of the users (a user is a history: the others lose nothing but their events), or on Spark",
+            "a machine with more, or als on Spark (`spark.steps`); it cannot learn from a sample of the users yet",
+        ))  # fmt: skip
+    if (publish := made["publish"]).value > HOURLY:
+        found.append((
+            f"`hourly` publishes slates for everybody, {publish.shown} of a core each time",
+            "run it less often (`schedule.hourly_minutes`): the worker renews the slates of all who do something",
         ))  # fmt: skip
     if (hours := made["hours of the run"]).value > work.window:
         found.append((
             f"the daily run takes {hours.shown} on one machine, {made['publish'].shown} of it to publish",
-            "publish on Spark, or for active users only: others get a slate when they come",
+            "the heavy steps on Spark (`spark.steps`); they read the whole lake and publish for everybody each time",
         ))  # fmt: skip
     if made["broker disks"].value > LARGE_LOG:
         found.append((

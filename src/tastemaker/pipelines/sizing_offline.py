@@ -23,12 +23,12 @@ EXECUTOR = 4
 
 def here(of: Terms) -> Section:
     """The daily run on one machine: archive, evaluate and publish use one core, features and training all."""
-    work, kept = of.work, of.of("events kept")
-    archived = of.events * of.rate("archived") + of.of("requests a day") * of.rate("archived_decision")
+    work, kept = of.work, of.term("events kept")
+    archived = of.events * of.rate("archived") + of.term("requests a day") * of.rate("archived_decision")
     archive = of.keep(figure("archive", archived / HOUR, "h", "archive"))
     features = of.keep(figure("features", kept * of.rate("featured") / HOUR, "h", "features"))
     prepared = of.keep(figure("a training set", kept * of.rate("prepared") / HOUR, "h", "a training set"))
-    learnt = of.of("events in histories") * of.factors * amount(work.epochs, "epochs") * of.rate("trained")
+    learnt = of.term("events in histories") * of.factors * amount(work.epochs, "epochs") * of.rate("trained")
     train = of.keep(figure("train als", learnt * amount(TRAININGS, "trainings") / HOUR, "h", "train als"))
     judged = of.rate("judged") + of.items * of.factors * of.rate("block_score")
     models = amount(2, "models")
@@ -41,7 +41,7 @@ def here(of: Terms) -> Section:
         "Daily run on one machine, hours of a core", archive, features, prepared, train, evaluate, publish,
         figure("hours of the run", alone + shared / of.cores, "h"),
         figure("training memory", memory(of), "B"),
-        figure("training disk", of.of("events in histories") * amount(MAPPED, "event", "B"), "B"),
+        figure("training disk", of.term("events in histories") * amount(MAPPED, "event", "B"), "B"),
     )  # fmt: skip
 
 
@@ -53,16 +53,20 @@ def memory(of: Terms) -> Amount:
 
 def spark(of: Terms) -> Section:
     """The heavy steps on a cluster, done within the window."""
-    work, kept = of.work, of.of("events kept")
+    work, kept = of.work, of.term("events kept")
     features = of.keep(figure("features on Spark", kept * of.rate("spark_featured") / HOUR, "h"))
     prepared = of.keep(figure("training sets on Spark", kept * amount(READERS, "times") * of.rate("spark_featured") / HOUR, "h"))
-    learnt = of.of("events in histories") * of.factors * amount(work.epochs, "iterations") * of.rate("spark_trained")
+    learnt = of.term("events in histories") * of.factors * amount(work.epochs, "iterations") * of.rate("spark_trained")
     train = of.keep(figure("train on Spark", learnt * amount(TRAININGS, "trainings") / HOUR, "h"))
     composed = of.rate("composed") + of.items * of.factors * of.rate("block_score")
     publish = of.keep(figure("publish on Spark", of.users * composed / HOUR, "h"))
-    hours = features.amount + prepared.amount + train.amount + publish.amount
-    cores = of.keep(figure("Spark cores", hours * of.margin / amount(work.window, "window", "h"), "cores"))
+    window = amount(work.window, "window", "h")
+    most = features.amount + prepared.amount + publish.amount
+    few = of.keep(figure("Spark cores, als here", most * of.margin / window, "cores", "on Spark"))
+    all_ = of.keep(figure("Spark cores, als too", (most + train.amount) * of.margin / window, "cores", "on Spark"))
+    each = amount(EXECUTOR, "cores each")
     return of.section(
-        "The same on Spark, hours of a core", features, prepared, train, publish, cores,
-        figure("executors", whole(cores.amount / amount(EXECUTOR, "cores each"))),
+        "The same on Spark, hours of a core", features, prepared, publish, train, few, all_,
+        figure("executors, als here", whole(few.amount / each)),
+        figure("executors, als too", whole(all_.amount / each)),
     )  # fmt: skip

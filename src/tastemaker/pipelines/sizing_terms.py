@@ -38,7 +38,7 @@ class Terms:
     def rate(self, name: str) -> Amount:
         return self.rates.amount(name)
 
-    def of(self, name: str) -> Amount:
+    def term(self, name: str) -> Amount:
         """A figure made before, as a term."""
         return self.made[name].amount
 
