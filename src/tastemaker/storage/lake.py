@@ -184,7 +184,8 @@ class Lake:
         return self._retry(name, lambda: dict(self._open(name).optimize.compact()))
 
     def vacuum(self, name: str, hours: int, keep: Iterable[int] = ()) -> int:
-        """Removes files that no version of the last ``hours`` uses; returns how many. Older versions are gone then.
+        """Removes files that no version of the last ``hours`` uses. Older versions are gone then. Returns how many, counting
+        again those that an earlier call has removed, as long as the table's log names them.
 
         The versions in ``keep`` stay readable, however old they are; one that is gone already cannot be kept.
         """
