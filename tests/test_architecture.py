@@ -50,6 +50,7 @@ HOMES: dict[str, str | tuple[str, ...]] = {  # third party -> where alone it may
     "fastapi": "serving/",
     "starlette": "serving/",
     "uvicorn": "serving/",
+    "airflow": "pipelines/airflow",
     "optuna": "pipelines/tuning",
     "matplotlib": "pipelines/tuning_report",
     "pyspark": ("storage/spark", "pipelines/spark", "streaming/spark"),

@@ -10,6 +10,7 @@ import json
 import os
 import runpy
 import sys
+import tempfile
 import traceback
 from datetime import datetime
 from pathlib import Path
@@ -40,11 +41,12 @@ def serve() -> None:
 def act(
     environ: dict[str, str],
     dag: str = "",
+    text: str = "",
     logical_date: str | None = None,
     run_after: str | None = None,
     conf: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Runs a DAG for a date and tells what came of it; without one it only tells what DAGs there are.
+    """Runs a DAG for a date and tells what came of it; without one it only tells what DAGs there are, in the file or in a text.
 
     The configuration is that of the environment given.
     """
@@ -54,7 +56,7 @@ def act(
     from tastemaker.pipelines import airflow_links
 
     airflow_links.dashboard.cache_clear()
-    dags = {name: found for name, found in runpy.run_path(str(DAGS / "tastemaker.py")).items() if name.startswith("tastemaker_")}
+    dags = dags_of(text)
     if not dag:
         return {name: [*found.task_ids, str(found.schedule)] for name, found in dags.items()}
     found = dags[dag]
@@ -62,6 +64,21 @@ def act(
     later = datetime.fromisoformat(run_after) if run_after else None
     run = found.test(logical_date=when, run_after=later, run_conf=conf)
     return told(found, run)
+
+
+def dags_of(text: str) -> dict[str, Any]:
+    """The DAGs that the DAG file makes, or those of a text."""
+    if not text:
+        found = runpy.run_path(str(DAGS / "tastemaker.py"))
+        return {name: dag for name, dag in found.items() if name.startswith("tastemaker_")}
+    with tempfile.NamedTemporaryFile("w", suffix=".py") as file:
+        file.write(text)
+        file.flush()
+        from airflow.dag_processing.dagbag import DagBag
+
+        bag = DagBag(file.name)
+        assert not bag.import_errors, bag.import_errors
+        return dict(bag.dags)
 
 
 def told(dag: Any, run: Any) -> dict[str, Any]:

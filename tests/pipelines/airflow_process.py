@@ -77,10 +77,13 @@ class Airflow:
         found = self._ask({"dag": f"tastemaker_{pipeline}", "environ": {"TASTEMAKER_CONFIG": str(file)}, **request})
         return Ran("", "", [], [], [], error=found["error"]) if "error" in found else Ran(**found)
 
-    def look(self, config: Config) -> dict[str, list[str]]:
-        """The tasks of each DAG that the DAG file makes, and its schedule; raises ``RuntimeError`` with what the file raises."""
+    def look(self, config: Config, text: str = "") -> dict[str, list[str]]:
+        """The tasks of each DAG that the DAG file makes, or another text, and its schedule.
+
+        Raises ``RuntimeError`` with what the file raises.
+        """
         file = written(config, self.folder / "tastemaker.toml")
-        found: dict[str, Any] = self._ask({"environ": {"TASTEMAKER_CONFIG": str(file)}})
+        found: dict[str, Any] = self._ask({"environ": {"TASTEMAKER_CONFIG": str(file)}, "text": text})
         if "error" in found:
             raise RuntimeError(found["error"])
         return found

@@ -7,6 +7,7 @@ import json
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from msgspec.structs import replace
 
 from tastemaker.config import Airflow as Settings
 from tastemaker.config import Config, Cron
+from tastemaker.config.loading import decode
 from tastemaker.pipelines.catalog import PIPELINES
 from tastemaker.storage import connect
 
@@ -214,3 +216,24 @@ def test_a_wrong_setting_is_named_when_airflow_reads_the_file(
         pytest.skip("the provider for Kubernetes is installed")
     with pytest.raises(RuntimeError, match=re.escape(told)):
         airflow.look(replace(quick, airflow=settings))
+
+
+def fenced(language: str) -> list[str]:
+    """The blocks of a language on the how-to's page."""
+    page = (CHECKOUT / "docs" / "how-to" / "airflow.md").read_text("utf-8")
+    return re.findall(rf"^```{language}\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+
+
+def test_the_configurations_of_the_how_to_are_right() -> None:
+    blocks = fenced("toml")
+    assert len(blocks) == 3
+    for text in blocks:
+        assert decode(tomllib.loads(text), {}, "airflow.md").airflow != Settings()
+
+
+def test_the_dag_of_the_how_to_waits_for_the_asset(airflow: Airflow, quick: Config) -> None:
+    (text,) = fenced("py")
+    (tasks,) = airflow.look(quick, text).values()
+    assert tasks[0] == "say"
+    assert "tastemaker_model_published" in tasks[-1]
+    assert "tastemaker://model" in tasks[-1]

@@ -13,10 +13,12 @@ from msgspec.structs import replace
 
 import processes
 import world
+from tastemaker.cli.step import step
 from tastemaker.config import Config, Gate
 from tastemaker.errors import Conflict, InputError, NotFound
 from tastemaker.pipelines.answers import REFUSED, answer, task_of
 from tastemaker.pipelines.catalog import PIPELINES, pipeline
+from tastemaker.pipelines.task_command import command_of
 from tastemaker.pipelines.tasks import CLOSE, Task, do_task, moment
 from tastemaker.pipelines.words import sentence
 from tastemaker.registry import live
@@ -145,12 +147,12 @@ def test_every_step_of_the_catalogue_is_told_in_a_sentence(published: tuple[Stor
     storage, config = published
     told = {}
     for name in ("hourly", "evaluate", "maintain"):
-        for step in pipeline(name).steps:
-            done = answer(storage, config, Task(name, step.name, END), quiet)
+        for each in pipeline(name).steps:
+            done = answer(storage, config, Task(name, each.name, END), quiet)
             assert done["state"] == "done", done
-            told[step.name] = sentence(step.name, done)
+            told[each.name] = sentence(each.name, done)
     (run,) = storage.tables.runs.last("daily")
-    told |= {name: sentence(name, step) for name, step in msgspec.to_builtins(run.steps).items()}
+    told |= {name: sentence(name, done) for name, done in msgspec.to_builtins(run.steps).items()}
     assert all(told.values())
     assert not any("{" in text or "None" in text for text in told.values()), told
     assert told["gate"].startswith("als-")
@@ -178,3 +180,13 @@ def test_the_command_asks_for_the_same(tmp_path: Path) -> None:
     done = processes.command(home, "alerts", "list", "--json")
     assert "the pod was evicted" in done.out
     assert config.connect.home == str(home)
+
+
+def test_a_task_as_a_command_line_is_understood_as_the_same_task() -> None:
+    asked = {"pipeline": "daily", "step": "train", "start": 5, "end": END, "tries": 2, "models": ["als", "nmf"], "force": True}
+    for more, part in (({}, "als"), ({"names": True}, ""), ({"join": True}, ""), ({"failed": "it was killed"}, "")):
+        command, *words = command_of(asked | more, part)
+        found = step.make_context(command, [*words, "--quiet", "--answer", "answer.json"]).params
+        given = {name: found[name] for name in ("pipeline", "part", "join", "names", "models", "force", "tries", "failed")}
+        times = {"start": moment("start", found["start"]), "end": moment("end", found["end"])}
+        assert task_of({**given, **times, "step": found["name"]}) == task_of(asked | more | ({"part": part} if part else {}))

@@ -3,6 +3,8 @@
     catalog.py    the pipelines, on one page
     pipeline.py   what a step is
     local.py      runs them in this process, and goes on after a crash
+    tasks.py      does one step of one interval, for a scheduler outside; answers.py, words.py: in JSON, in a sentence
+    airflow.py    the same pipelines as DAGs of Airflow
     steps/        ingest, features, train, evaluate, gate, publish, monitor, freshen: thin, no algorithm in them
     training.py   the lake's events as a training set
     tuning.py     better hyper-parameters, searched before the test begins

@@ -9,9 +9,9 @@ from airflow.sdk import Context
 
 from tastemaker.config import load
 from tastemaker.pipelines.airflow_asking import text_of
-from tastemaker.pipelines.airflow_commands import command_of
 from tastemaker.pipelines.airflow_settling import tell
 from tastemaker.pipelines.answers import answered
+from tastemaker.pipelines.task_command import command_of
 
 
 def step_failed(context: Context) -> None:

@@ -14,14 +14,14 @@ from airflow.sdk import Context
 
 from tastemaker.config import Airflow
 from tastemaker.errors import MissingExtra
-from tastemaker.pipelines.airflow_commands import command_of
 from tastemaker.pipelines.airflow_links import links
 from tastemaker.pipelines.airflow_settling import settled
+from tastemaker.pipelines.task_command import command_of
 
 try:
     from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator
-except ImportError:
-    raise MissingExtra("kubernetes", "airflow.image") from None
+except ImportError as missing:
+    raise MissingExtra("kubernetes", "airflow.image") from missing
 
 ANSWER = "/airflow/xcom/return.json"  # where Airflow's sidecar looks
 SKIPPED = 99
