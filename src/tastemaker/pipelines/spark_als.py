@@ -19,22 +19,30 @@ made of a history afterwards (fold-in, reasons) follows our objective exactly, g
 
 from __future__ import annotations
 
+import atexit
+import shutil
+import tempfile
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
 from tastemaker.config import Config
+from tastemaker.errors import ConfigError
 from tastemaker.models import Progress
 from tastemaker.models.als import Als, Doubles, default_factors
 from tastemaker.models.interactions import Floats, Histories, Interactions, trainable, transposed
 from tastemaker.models.pairs import paired
 from tastemaker.pipelines.spark_progress import watched
-from tastemaker.storage.spark import explained, session
+from tastemaker.storage.spark import classic, explained, session
 
 if TYPE_CHECKING:
     from pyspark.ml.recommendation import ALSModel
     from pyspark.sql import DataFrame, SparkSession
+
+
+UNBROKEN = 20  # epochs whose chain Spark surely follows
 
 
 class Mapping(NamedTuple):
@@ -59,15 +67,37 @@ def fit_als(spark: SparkSession, model: Als, data: Interactions, seed: int, prog
     model.alpha0 = model.weight_of_pairs(rows, n_items)
     mapping = mapped(model, rows, n_items)
     f = model.params.factors or default_factors(len(rows), n_items)
-    als = ALS(
-        rank=f, maxIter=model.params.epochs, regParam=mapping.reg, alpha=1.0, implicitPrefs=True, seed=seed,
-        userCol="user", itemCol="item", ratingCol="rating",
-    )  # fmt: skip
+    blocks = parallelism(spark)
+    see_checkpoints(spark, model.params.epochs)
+    als = ALS(rank=f, maxIter=model.params.epochs, regParam=mapping.reg, alpha=1.0, implicitPrefs=True, seed=seed)
+    als = als.setNumBlocks(blocks).setUserCol("user").setItemCol("item").setRatingCol("rating")
     with watched(spark, progress, "MLlib"):
         found = als.fit(spark.createDataFrame(ratings(paired(rows), model.alpha0)))
         factors = item_factors(found, n_items, f)
         crowd = gramian_of(found.userFactors, f)
     return model.trained(data.items, factors * np.float32(mapping.items), len(rows), crowd * mapping.users**2)
+
+
+def parallelism(spark: SparkSession) -> int:
+    """Blocks of users and of items: as many as there are cores to work at them, else MLlib's ten."""
+    return max(2, spark.sparkContext.defaultParallelism) if classic(spark) else 10
+
+
+def see_checkpoints(spark: SparkSession, epochs: int) -> None:
+    """Lets MLlib cut the chain of its epochs now and then, which Spark else follows to the first until Java's stack is full.
+
+    On one machine a folder of its own will do; a cluster needs one that all of it sees. Raises ``ConfigError`` without.
+    """
+    if epochs <= UNBROKEN or not classic(spark) or spark.sparkContext.getCheckpointDir() is not None:
+        return
+    if not spark.sparkContext.master.startswith("local"):
+        raise ConfigError(
+            f"models.als.epochs = {epochs}: more than {UNBROKEN} on a cluster need a folder that all of it can write: name one "
+            'in spark.settings."spark.checkpoint.dir"'
+        )
+    folder = tempfile.mkdtemp(prefix="tastemaker-spark-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    spark.sparkContext.setCheckpointDir(folder)
 
 
 def ratings(pairs: Histories, alpha0: float) -> pa.Table:
@@ -100,7 +130,6 @@ def item_factors(found: ALSModel, rows: int, f: int) -> Floats:
 
 def gramian_of(vectors: DataFrame, f: int) -> Doubles:
     """The sum of the outer products of all vectors, (f, f), added up where they are."""
-    from collections.abc import Iterator
 
     def partial(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         total = np.zeros((f, f))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
@@ -30,6 +30,8 @@ def watched(spark: SparkSession, progress: Progress, what: str) -> Iterator[None
         yield
         progress(1, 1, what)
         return
+    from py4j.protocol import Py4JError
+
     context, group, ended = spark.sparkContext, f"tastemaker-{uuid4().hex[:12]}", threading.Event()
     context.setJobGroup(group, what, interruptOnCancel=True)
     looker = threading.Thread(target=look, args=(context.statusTracker(), group, ended, progress, what), name="spark-progress")
@@ -37,12 +39,14 @@ def watched(spark: SparkSession, progress: Progress, what: str) -> Iterator[None
     try:
         yield
     except BaseException:
-        context.cancelJobGroup(group)
+        with suppress(Py4JError):  # a Java that is gone cannot cancel: the error that led here tells it
+            context.cancelJobGroup(group)
         raise
     finally:
         ended.set()
         looker.join()
-        context.setLocalProperty("spark.jobGroup.id", None)  # type: ignore[arg-type]  # None clears it
+        with suppress(Py4JError):
+            context.setLocalProperty("spark.jobGroup.id", None)  # type: ignore[arg-type]  # None clears it
     progress(1, 1, what)
 
 
