@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 AGAIN = 1.0  # seconds until a stream that failed is begun anew
 LOOK = 0.2  # seconds between two looks whether it is to end
 LAST = 30.0  # seconds that the batch at hand has when it is
+SLOW = "Python worker failed to connect back"  # within ten seconds, on a machine that has much to do; Spark does not try again
+TRIES = 5
 FILES = ("sqlite:", "lmdb:")  # stores that only one machine sees
 OURS = re.compile(r"tastemaker\.errors\.(\w+): (.+)")
 
@@ -161,8 +163,14 @@ class Stream:
     def drain(self) -> int:
         """Applies everything that is in the log now, and ends. Returns the number of records that were new."""
         before = self.applied
-        query = self.begin()
-        self.watch(query)
+        for left in reversed(range(TRIES)):
+            try:
+                self.watch(self.begin())
+                break
+            except Exception as error:
+                if SLOW not in str(error) or not left:
+                    raise
+                telemetry.log.warning("nearline_again", error=SLOW)
         return self.applied - before
 
     def run(self) -> None:
