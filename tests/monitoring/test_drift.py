@@ -32,8 +32,7 @@ Numbers = npt.NDArray[np.float64]
 
 
 def shares(counts: list[int]) -> Numbers:
-    row = np.array(counts, float)
-    return row / row.sum()
+    return np.array(counts, float) / sum(counts)
 
 
 counts = st.lists(st.integers(0, 1000), min_size=2, max_size=20).filter(any)

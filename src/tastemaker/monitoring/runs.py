@@ -111,8 +111,8 @@ def show_steps(latest: Mapping[str, Run], ended: Mapping[str, Run]) -> None:
     tries: dict[Labels, float] = {}
     rows: dict[Labels, float] = {}
     for name, run in latest.items():
-        for step, state in run.steps.items():
-            states |= {(name, step, each): float(state["state"] == each) for each in STATES}
+        for step, found in run.steps.items():
+            states |= {(name, step, each): float(found["state"] == each) for each in STATES}
         for step, state in last_steps(run, ended.get(name)).items():
             tries[name, step] = float(state.get("tries", 1))
             seconds |= {(name, step, part): took for part, took in durations(state)}
