@@ -10,7 +10,7 @@ import hashlib
 import numpy as np
 
 from benchmarks.world import GENRES, START
-from tastemaker.config import Config, Connect, Evaluate, Log, Rewards, Train
+from tastemaker.config import Config, Connect, Evaluate, Log, Patience, Rewards, Train
 from tastemaker.domain import Interaction, ItemChange
 from tastemaker.storage import Storage
 
@@ -18,9 +18,10 @@ FACTORS = 64
 
 
 def settings(places: Connect, history: int = 500) -> Config:
-    """als with as many factors as a plan supposes."""
+    """als with as many factors as a plan supposes; patient, for a busy machine must not end a measurement."""
     return Config(
         places,
+        patience=Patience(connect_ms=30_000.0, timeout_ms=30_000.0),
         log=Log(partitions=8),
         rewards=Rewards(history=history),
         train=Train(("popular", "als")),

@@ -39,7 +39,7 @@ def test_every_benchmark_can_be_loaded() -> None:
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("name", ["ingesting", "publishing", "models"])
+@pytest.mark.parametrize("name", ["ingesting", "publishing", "models", "rates"])
 def test_a_benchmark_runs_and_leaves_the_report_alone(name: str) -> None:
     done = subprocess.run(
         [sys.executable, "-m", f"benchmarks.{name}", "--quick"],
