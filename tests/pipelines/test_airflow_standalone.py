@@ -178,22 +178,19 @@ def test_the_pages_show_the_graph(server: Server) -> None:
     quiet = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
     with playwright.sync_playwright() as player:
         browser = player.chromium.launch(executable_path=chromium, headless=True, args=quiet)
-        page = browser.new_page(viewport={"width": 1900, "height": 1000})
-        page.goto(server.url)
-        page.get_by_role("textbox").first.fill("admin")
-        page.get_by_role("textbox").nth(1).fill(server.password())
-        page.get_by_role("button").last.click()
-        page.wait_for_url("**/")
-        for name, path in (
-            ("graph", f"/dags/tastemaker_daily/runs/{run}"),
-            ("task", f"/dags/tastemaker_daily/runs/{run}/tasks/gate"),
-        ):
-            page.goto(server.url + path)
-            page.wait_for_load_state("networkidle")
-            page.wait_for_timeout(3000)  # the graph is laid out by a worker of the page
-            if name == "graph":
-                page.keyboard.press("g")  # from the grid to the graph
-                page.wait_for_timeout(5000)
-            page.screenshot(path=build / f"airflow-{name}.png")
+        context = browser.new_context(viewport={"width": 1900, "height": 1000})
+        context.add_cookies([{"name": "_token", "value": server.token, "url": server.url}])
+        context.set_default_timeout(120_000)
+        page = context.new_page()
+        page.goto(f"{server.url}/dags/tastemaker_daily/runs/{run}")
+        page.get_by_text("train_each").first.wait_for()
+        page.keyboard.press("g")  # from the grid to the graph
+        page.wait_for_timeout(10_000)  # the graph is laid out by a worker of the page
+        page.screenshot(path=build / "airflow-graph.png")
+        page.goto(f"{server.url}/dags/tastemaker_daily/runs/{run}/tasks/gate/xcom")
+        page.get_by_text("checks passed").first.wait_for()
+        page.goto(f"{server.url}/dags/tastemaker_daily/runs/{run}/tasks/gate/details")
+        page.get_by_role("link", name="tastemaker run").first.wait_for()
+        page.screenshot(path=build / "airflow-task.png")
         browser.close()
     assert (build / "airflow-graph.png").stat().st_size > 20_000
