@@ -1,4 +1,4 @@
-"""The online half of the rates: the worker's function over Redis, ``tastemaker serve`` over Redis and Kafka."""
+"""The online half of the rates: the worker's function and ``tastemaker serve`` over Redis before PostgreSQL, and Kafka."""
 
 from __future__ import annotations
 
@@ -38,12 +38,23 @@ class Online:
     def __init__(self, config: Config, world: tuple[int, int, int], found: Found, rounds: int) -> None:
         self.config, self.world, self.found, self.rounds = config, world, found, rounds
         self.kept: list[AnyEvent] = []
-        self.redis = servers.shared(servers.Redis)
-        self.place = replace(config.connect, home=f"{config.connect.home}-online", kv=servers.redis(), log=servers.kafka())
+        self.redis, self.postgresql = servers.shared(servers.Redis), servers.shared(servers.PostgreSQL)
+        self.place = replace(
+            config.connect,
+            home=f"{config.connect.home}-online",
+            kv=servers.redis(),
+            kv_durable=servers.postgresql(),
+            log=servers.kafka(),
+        )
 
     def redis_seconds(self) -> float:
         assert self.redis.process is not None
         return cpu_seconds(self.redis.process.pid)
+
+    def postgresql_seconds(self) -> float:
+        """Of all of its processes: each connection has one, and others write behind them."""
+        assert self.postgresql.process is not None
+        return sum(map(cpu_seconds, servers.children_of(self.postgresql.process.pid)))
 
     def measure(self) -> None:
         shutil.copytree(self.config.connect.home, self.place.home)
@@ -53,7 +64,7 @@ class Online:
             current.look()
         with connect(settings(self.place)) as online:
             for block in blocks(list(values.items()), 1024):
-                online.kv.put(dict(block))
+                online.kv.fill(dict(block))
             self.requests()  # before anything makes states newer than their slates
             self.kept = rates_bytes.decisions_of(online, DECISIONS)
         self.decisions()
@@ -69,15 +80,16 @@ class Online:
         for round_ in range(self.rounds + 1):
             for refresh, count in ((False, 2_000), (True, 200)):
                 records = self.later(2 * round_ + refresh, min(count, self.world[0]))
-                server = self.redis_seconds()
+                redis, postgresql = self.redis_seconds(), self.postgresql_seconds()
                 with cpu() as spent:
                     done = update(records, online.kv, self.config, shelf, version, refresh=refresh)
-                server = self.redis_seconds() - server
+                redis, postgresql = self.redis_seconds() - redis, self.postgresql_seconds() - postgresql
                 if (done.records, done.slates) != (len(records), len(records) * refresh):
                     raise RuntimeError(f"{len(records)} events, and {done}")
                 if round_ and refresh:
                     self.found["refreshed"].append(spent[0] / len(records) - score)
-                    self.found["redis_event"].append(server / len(records))
+                    self.found["redis_event"].append(redis / len(records))
+                    self.found["postgres_event"].append(postgresql / len(records))
                 elif round_:
                     self.found["state"].append(spent[0] / len(records))
 

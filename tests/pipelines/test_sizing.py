@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -246,6 +247,7 @@ def test_a_small_load_runs_on_one_machine_and_a_large_one_on_many() -> None:
         ({"users": 1e10}, "training needs"),
         ({"users": 3e8}, "the daily run takes"),
         ({"events_per_day": 3e10}, "archiving takes"),
+        ({"events_per_day": 3e11}, "PostgreSQL takes"),
         ({"users": 2e8}, "Redis holds everybody's values"),
         ({"users": 1e8}, "`hourly` publishes slates for everybody"),
         ({"retention": 36_500.0}, "the brokers hold"),
@@ -305,6 +307,34 @@ def test_the_rates_say_where_they_come_from() -> None:
     assert re.fullmatch(r"\d{4}-\d\d-\d\d", made.date)
     assert made.command == "python -m benchmarks rates"
     assert all(made.figures[name].source for name in KNOWN if name.startswith("spark"))
+
+
+# ── beside what other benchmarks have measured ──────────────────────────────────────────────────────────────────────
+
+REPORT = Path(__file__).resolve().parents[2] / "benchmarks" / "README.md"
+
+
+def reported(section: str, row: str, column: int) -> float:
+    """A number of the benchmarks' report: of the one row of a section that begins so."""
+    part = REPORT.read_text("utf-8").partition(f"<!-- {section}:begin -->")[2].partition(f"<!-- {section}:end -->")[0]
+    (line,) = [line for line in part.splitlines() if line.startswith(row)]
+    return float(re.sub(r"[^\d.]", "", line.split("|")[column + 1].partition("(")[0]))
+
+
+def test_training_takes_what_it_took_at_a_hundred_million_events() -> None:
+    """Within a factor of two: machines are not equally busy when they are measured."""
+    events, users, items, seconds = (reported("growth", "| als | 100,006,170 |", column) for column in (1, 2, 3, 5))
+    work = Workload(users=users, items=items, events_per_day=events, retention=1, history=10_000, factors=64)
+    hours = plan(work).figures["train als"].value / sizing_offline.TRAININGS
+    assert 0.5 < hours * 3600 / seconds < 2
+
+
+def test_a_core_does_what_it_did_for_requests_and_for_events() -> None:
+    """The nearline benchmark counts seconds on the clock, in which a worker also waits for servers."""
+    rates, row = measured().figures, "| Redis before PostgreSQL |"
+    event = rates["refreshed"].value + 20_000 * 64 * rates["one_score"].value
+    assert 0.4 < event * reported("nearline", row, 3) < 2
+    assert 0.5 < rates["request"].value * 1e6 / reported("serving-remote", row, 1) < 2
 
 
 # ── what the sizing says again of other places ──────────────────────────────────────────────────────────────────────

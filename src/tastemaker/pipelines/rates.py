@@ -30,11 +30,11 @@ class Known(NamedTuple):
 
 KNOWN: dict[str, Known] = {
     # seconds of one core
-    "request": Known("s", "CPU a request", "A recommendation from a stored slate over HTTP, the online store on Redis."),
+    "request": Known("s", "CPU a request", "A recommendation from a stored slate over HTTP, Redis before PostgreSQL."),
     "ingested": Known("s", "CPU an event taken", "An event taken over HTTP in batches of ten, durable in Kafka."),
     "read": Known("s", "CPU a record read", "A record that the worker reads and that changes no state, as a decision."),
-    "state": Known("s", "CPU a state", "A state moved by one event and written to Redis, without a slate."),
-    "refreshed": Known("s", "CPU a new slate", "A slate composed after an event and written, without the scoring of items."),
+    "state": Known("s", "CPU a state", "A state moved by one event and written to both, without a slate."),
+    "refreshed": Known("s", "CPU a new slate", "A state and its slate after an event, written to both, without scoring."),
     "one_score": Known("s", "CPU an item and factor", "Scoring all items for one user, for each."),
     "archived": Known("s", "CPU an event archived", "An event from the log into the lake."),
     "archived_decision": Known("s", "CPU a decision archived", "A decision of ten slots from the log into the lake."),
@@ -64,9 +64,10 @@ KNOWN: dict[str, Known] = {
     "postgres_value": Known("", "overhead", "Bytes that PostgreSQL takes for a byte of keys and values, index included."),
     "redis_request": Known("s", "CPU of Redis a request", "What Redis itself works for a recommendation."),
     "redis_event": Known("s", "CPU of Redis an event", "What Redis itself works for an event with its state and slate."),
+    "postgres_event": Known("s", "CPU of PostgreSQL an event", "What PostgreSQL itself works for such an event."),
     # Spark
     "spark_featured": Known("s", "CPU an event of features", "Grouping events by user on Spark, for each event."),
-    "spark_trained": Known("s", "CPU a pair and factor and iteration", "MLlib's implicit ALS, for each pair, factor and iteration."),
+    "spark_trained": Known("s", "CPU a pair and factor and iteration", "MLlib's ALS, for each pair, factor and iteration."),
 }  # fmt: skip
 
 

@@ -75,6 +75,7 @@ def plan(work: Workload, rates: Rates | None = None) -> Plan:
 def machines(of: Terms) -> Section:
     """All cores that the traffic needs, and the disk of one machine that holds everything in files."""
     cores = of.term("API cores") + of.term("nearline cores") + of.term("archive cores") + of.term("Redis cores")
+    cores = cores + of.term("PostgreSQL cores")
     busy = of.keep(figure("cores for the traffic", cores, "cores", "for the traffic"))
     daily = (of.term("log a day") + of.term("lake a day")) * of.retention
     files = daily + of.term("values") + of.term("training disk")
@@ -111,7 +112,7 @@ def places(of: Terms) -> tuple[tuple[str, str], ...]:
         ("tastemaker archive", "one process"),
         ("Kafka", f"{made['broker disks'].shown} of disks, {made['log at the peak'].shown} at the peak"),
         ("Redis", f"{redis}, {made['Redis memory'].shown} with copies"),
-        ("PostgreSQL", f"{made['PostgreSQL disk'].shown} with copies"),
+        ("PostgreSQL", f"{made['PostgreSQL disk'].shown} with copies, {made['PostgreSQL cores'].shown} for what changes"),
         ("object storage", f"{made['lake'].shown}, {made['lake a day'].shown} more each day"),
         ("the daily run", daily(of)),
     )  # fmt: skip
@@ -163,6 +164,11 @@ def limits(of: Terms) -> tuple[tuple[str, str], ...]:
         found.append((
             f"Redis holds everybody's values, {made['Redis memory'].shown}",
             f"it is a cache before PostgreSQL: with `allkeys-lru` and {made['Redis for the active'].shown} it keeps who comes",
+        ))  # fmt: skip
+    if (cores := made["PostgreSQL cores"]).value > work.cores:
+        found.append((
+            f"PostgreSQL takes {cores.shown} to write states and slates, and it is one server",
+            "a platform for each region; the store on PostgreSQL cannot be spread over several servers yet",
         ))  # fmt: skip
     if (archive := made["archive cores"]).value > 1:
         found.append((

@@ -103,10 +103,12 @@ def store(of: Terms) -> Section:
     few = of.keep(figure("Redis for the active", redis.amount * of.active, "B"))
     asked = of.term("requests at the peak") * of.rate("redis_request") + of.term("events at the peak") * of.rate("redis_event")
     cores = of.keep(figure("Redis cores", asked * of.margin, "cores", "Redis"))
+    behind = of.term("events at the peak") * of.rate("postgres_event") * of.margin
     room = whole(each.amount * of.margin / amount(work.memory, "a machine", "B"))
     return of.section(
         "Online store: Redis before PostgreSQL", states, marks, fronts, wholes, counters, values, keys, each, redis, few, cores,
         figure("Redis masters", most(room, whole(cores.amount / amount(1, "core each")))),
+        of.keep(figure("PostgreSQL cores", behind, "cores", "PostgreSQL")),
         figure("PostgreSQL disk", values.amount * of.rate("postgres_value") * copies * of.margin, "B"),
     )  # fmt: skip
 
