@@ -106,7 +106,8 @@ def test_a_closed_gate_skips_what_follows_but_for_what_is_always_done(airflow: A
     (quick.home / "journal").write_text("open\n")
     again = airflow.run("halting", quick, logical_date=NOON)
     assert set(again.states().values()) == {"success"}, "the gate is asked anew: what it said the last time does not skip it"
-    assert words(quick) == ["open", "closed", "letter-a", "letter-b", "letter-c", "last"]
+    done = words(quick)
+    assert (done[:2], sorted(done[2:5]), done[5:]) == (["open", "closed"], ["letter-a", "letter-b", "letter-c"], ["last"])
 
 
 def test_parts_are_tasks_side_by_side_named_by_their_labels(airflow: Airflow, quick: Config) -> None:
