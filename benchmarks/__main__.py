@@ -17,6 +17,7 @@ NAMES = (
     "nearline",
     "publishing",
     "rates",
+    "spark_streaming",
 )
 
 
