@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +17,7 @@ from msgspec.structs import replace
 import servers
 import spark_session
 from tastemaker.config import Config, Spark
-from tastemaker.errors import ConfigError, Conflict, NotFound
+from tastemaker.errors import ConfigError, Conflict, MissingExtra, NotFound, StorageError
 from tastemaker.storage import spark as engine
 from tastemaker.storage.lake import Lake, open_lake
 
@@ -69,6 +74,58 @@ def test_a_process_has_one_session(spark: SparkSession) -> None:
     more = replace(spark_session.SPARK, settings={"spark.sql.shuffle.partitions": 5})
     with pytest.raises(Conflict, match="own settings"):
         engine.session(Config(spark=more))
+
+
+FRESH = """
+import sys
+from tastemaker.config import Config, Spark
+from tastemaker.errors import TastemakerError
+from tastemaker.storage.spark import session
+try:
+    session(Config(spark=Spark(master=sys.argv[1])))
+except TastemakerError as error:
+    print(type(error).__name__, error)
+"""
+
+
+@pytest.mark.parametrize(
+    ("master", "environment", "message"),
+    [
+        ("loco[2]", {}, r"ConfigError spark.master = 'loco\[2\]': give local\[\*\], spark://HOST:PORT"),
+        ("local[1]", {"JAVA_HOME": "/absent"}, "ConfigError .*JAVA_HOME = '/absent' has no bin/java: correct it, or unset it"),
+        (
+            "local[1]",
+            {"JAVA_HOME": "", "PATH": "/absent"},
+            "ConfigError .* needs Java 17 or newer, and there is no `java`: install",
+        ),
+        ("sc://127.0.0.1:1", {}, "Unavailable .*see that Spark Connect runs there and can be reached"),
+    ],
+)
+def test_what_is_missing_is_said_before_spark_is_waited_for(master: str, environment: dict[str, str], message: str) -> None:
+    command = [sys.executable, "-c", FRESH, master]
+    done = subprocess.run(command, env=os.environ | environment, capture_output=True, text=True, check=True, timeout=60)
+    assert re.match(message, done.stdout), done.stdout
+
+
+def test_without_the_package_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "_started", [])
+    monkeypatch.setitem(sys.modules, "pyspark.sql", None)
+    with pytest.raises(
+        MissingExtra, match=r"'local\[3\]' needs a package that is not installed: pip install 'tastemaker\[spark\]'"
+    ):
+        engine.session(Config(spark=Spark(master="local[3]")))
+
+
+def test_an_error_of_a_worker_is_told_in_one_line(spark: SparkSession) -> None:
+    def fail(_batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        raise ValueError("seven is no colour")
+
+    told = r"^things: Spark could not do it: ValueError: seven is no colour: see the logs"
+    with pytest.raises(StorageError, match=told), engine.explained("things"):
+        spark.range(1).mapInArrow(fail, "id long").collect()
+    told = r"^things: Spark could not do it: \[TABLE_OR_VIEW_NOT_FOUND\]"
+    with pytest.raises(StorageError, match=told), engine.explained("things"):
+        spark.table("absent")
 
 
 def test_a_session_without_a_master_is_refused() -> None:

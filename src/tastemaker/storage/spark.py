@@ -9,7 +9,9 @@ Spark's own client (s3a) where its classes are there, and else by Arrow in Spark
 from __future__ import annotations
 
 import os
+import re
 import shutil
+import socket
 import sys
 import threading
 import zlib
@@ -18,8 +20,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
-from tastemaker.config import Config, hide
+from tastemaker.config import Config, Patience, hide
 from tastemaker.errors import ConfigError, Conflict, MissingExtra, StorageError, Unavailable
 from tastemaker.storage.lake import Lake
 from tastemaker.storage.places import Bucket
@@ -35,6 +38,8 @@ QUIET = {"spark.ui.enabled": "false", "spark.ui.showConsoleProgress": "false"}
 ALONE = {"spark.executorEnv.NUMBA_NUM_THREADS": "1"}  # a Python worker has one core: its neighbours have the others
 SAME = {"spark.sql.session.timeZone": "UTC", "spark.sql.execution.arrow.pyspark.enabled": "true"}
 LOCAL = {"spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1"}
+MASTER = re.compile(r"local(-cluster)?(\[[^\]]+\])?$|yarn$|(spark|k8s|sc)://.")
+CONNECT = 15002  # the port of Spark Connect, where a URL names none
 S3A = "org.apache.hadoop.fs.s3a.S3AFileSystem"
 
 
@@ -68,7 +73,7 @@ def session(config: Config) -> SparkSession:
                     "own settings, and can have one only: use another process, or stop that session"
                 )
             return _started[0].spark
-        _started[:] = [Started(master, settings, started(master, settings))]
+        _started[:] = [Started(master, settings, started(master, settings, config.patience))]
         return _started[0].spark
 
 
@@ -94,7 +99,7 @@ def remote(master: str) -> bool:
     return master.startswith("sc://")
 
 
-def started(master: str, settings: dict[str, str]) -> SparkSession:
+def started(master: str, settings: dict[str, str], patience: Patience) -> SparkSession:
     """A new session."""
     try:
         from py4j.protocol import Py4JError
@@ -102,7 +107,11 @@ def started(master: str, settings: dict[str, str]) -> SparkSession:
         from pyspark.sql import SparkSession
     except ModuleNotFoundError as error:
         raise MissingExtra("spark", f"spark.master = {hide(master)!r}") from error
-    if not remote(master):
+    if not MASTER.match(master):
+        raise ConfigError(f"spark.master = {hide(master)!r}: give local[*], spark://HOST:PORT, yarn, k8s://URL or sc://HOST:PORT")
+    if remote(master):
+        see_server(master, patience)
+    else:
         see_java(master)
         if master.startswith("local"):
             os.environ.setdefault("SPARK_LOCAL_IP", LOCAL["spark.driver.host"])  # else Spark looks for a better one, and warns
@@ -143,6 +152,17 @@ def said(error: Exception) -> str:
         own = [line for line in last if line.partition(":")[0].rpartition(".")[2].endswith(("Error", "Exception", "NotFound"))]
         return (own or last)[0 if own else -1]
     return lines[0] if lines else type(error).__name__
+
+
+def see_server(master: str, patience: Patience) -> None:
+    """Raises ``Unavailable`` where nobody listens: Spark Connect's client would try for ten minutes."""
+    place = urlsplit(master)
+    try:
+        socket.create_connection((place.hostname or "", place.port or CONNECT), patience.connect_ms / 1000).close()
+    except OSError as error:
+        raise Unavailable(
+            f"spark.master = {hide(master)!r}: {error}: see that Spark Connect runs there and can be reached"
+        ) from error
 
 
 def see_java(master: str) -> None:
