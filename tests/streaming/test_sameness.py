@@ -9,8 +9,8 @@ the marks under ``writer:``, which are those of Spark's tasks.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -148,45 +148,59 @@ def unstamped(front: bytes) -> bytes:
     return HEAD.pack(made, offset, 0, *rest) + front[HEAD.size :]
 
 
+@dataclass(frozen=True)
+class Left:
+    """What a driver left in the stores."""
+
+    values: Kept
+    version: str
+    items: list[ItemChange]
+    users: list[object]
+    whole: bool  # the group stands at the log's end, and nothing was set aside
+
+
+def left_by(storage: Storage) -> Left:
+    done = storage.log.committed(consumer_of(storage.kv)) == storage.log.ends()
+    users: list[object] = [storage.tables.users.get(user) for user in (*(f"u{number}" for number in range(130)), "leaver")]
+    version = (live.read(storage.kv) or pytest.fail("nothing is live")).version
+    return Left(kept(storage), version, storage.tables.items.all(), users, done and not storage.tables.dead_letters.count())
+
+
+def copied(before: Config, after: Config) -> None:
+    """Brings what a log holds into another one, partition by partition, so that all places are the same."""
+    with connect(before) as here, connect(after) as there:
+        for partition in range(here.log.partitions):
+            there.log.append([record.event for record in here.log.read(partition, 0, 100_000)]).result()
+
+
 @pytest.fixture(scope="module")
-def stores(published_home: Path, tmp_path_factory: pytest.TempPathFactory, spark: SparkSession) -> Iterator[dict[str, Storage]]:
-    """Four copies of one platform, each driven by another driver."""
-    found: dict[str, Storage] = {}
-    with ExitStack() as stack:
-        for name, (place, drive) in DRIVERS.items():
-            home = shutil.copytree(published_home, tmp_path_factory.mktemp("same") / "home")
-            plain = replace(world.config_of(home), spark=spark_session.SPARK, streaming=Streaming(batch=90, trigger_records=700))
-            config = place(plain)
-            storage = found[name] = stack.enter_context(connect(config))
-            if config != plain:
-                with connect(plain) as before:  # partition by partition, so that all places are the same
-                    for partition in range(before.log.partitions):
-                        records = before.log.read(partition, 0, 100_000)
-                        storage.log.append([record.event for record in records]).result()
+def left(published_home: Path, tmp_path_factory: pytest.TempPathFactory, spark: SparkSession) -> dict[str, Left]:
+    """What each driver left in a copy of one platform."""
+    found: dict[str, Left] = {}
+    for name, (place, drive) in DRIVERS.items():
+        home = shutil.copytree(published_home, tmp_path_factory.mktemp("same") / "home")
+        plain = replace(world.config_of(home), spark=spark_session.SPARK, streaming=Streaming(batch=90, trigger_records=700))
+        config = place(plain)
+        if config != plain:
+            copied(plain, config)
+        with connect(config) as storage:
             drive(storage, config)
-        yield found
+            found[name] = left_by(storage)
+    return found
 
 
 @pytest.mark.parametrize("name", [name for name in DRIVERS if name != "worker"])
-def test_a_driver_leaves_what_the_worker_leaves(stores: dict[str, Storage], name: str) -> None:
-    there, here = stores["worker"], stores[name]
-    expected, found = kept(there), kept(here)
-    assert found.keys() == expected.keys()
-    assert [key for key in expected if found[key] != expected[key]] == []
-    assert here.tables.items.all() == there.tables.items.all()
-    assert {user: here.tables.users.get(user) for user in people()} == {user: there.tables.users.get(user) for user in people()}
-    assert here.log.committed(consumer_of(here.kv)) == here.log.ends()
-    assert here.tables.dead_letters.count() == 0
+def test_a_driver_leaves_what_the_worker_leaves(left: dict[str, Left], name: str) -> None:
+    expected, found = left["worker"], left[name]
+    assert found.values.keys() == expected.values.keys()
+    assert [key for key, value in expected.values.items() if found.values[key] != value] == []
+    assert (found.items, found.users) == (expected.items, expected.users)
+    assert found.whole
 
 
-def people() -> list[str]:
-    return [*(f"u{number}" for number in range(130)), "leaver"]
-
-
-def test_what_was_compared_has_all_that_is_difficult(stores: dict[str, Storage]) -> None:
+def test_what_was_compared_has_all_that_is_difficult(left: dict[str, Left]) -> None:
     """Else the comparison above would prove little."""
-    storage = stores["worker"]
-    found, version = kept(storage), (live.read(storage.kv) or pytest.fail("nothing is live")).version
+    found, version = left["worker"].values, left["worker"].version
     assert keys.state("leaver") not in found
     assert keys.state("u1") not in found
     assert keys.slate(version, "u129") in found
