@@ -132,7 +132,8 @@ def source(config: Config, group: str) -> type[DataSource]:
         def schema(self) -> str:
             return SCHEMA
 
-        def streamReader(self, schema: StructType) -> DataSourceStreamReader:  # noqa: N802, ARG002 - Spark's name
+        def streamReader(self, schema: StructType) -> DataSourceStreamReader:  # noqa: N802 - Spark's name
+            del schema  # it is the one above
             return LogReader(config, group)
 
     return LogSource
