@@ -17,6 +17,7 @@ NAMES = (
     "nearline",
     "publishing",
     "rates",
+    "spark",
     "spark_streaming",
 )
 

@@ -4,13 +4,16 @@
     python -m benchmarks.spark --day       # the whole of `daily` over ml-1m, here and on Spark
 
 Seconds are those of training alone, after a session is there. On one machine Spark cannot win: it is for data that one machine
-does not hold. Measured on two cores of an EPYC, 24 GiB, Spark 4.3.0, 64 factors, 5 epochs; other work shared the machine, so
-that only the qualities are to be relied upon:
+does not hold. Measured on two cores of an EPYC, 24 GiB, Spark 4.3.0, 64 factors, 5 epochs, while little else ran; MLlib's last
+digits change with the number of its blocks:
 
-    ml-1m        here    recall@10 0.0985  ndcg@10 0.0494   0.3 s
-    ml-1m        MLlib   recall@10 0.0972  ndcg@10 0.0491  41.6 s
-    ml-1m-time   here    recall@10 0.0449  ndcg@10 0.2601   0.2 s
-    ml-1m-time   MLlib   recall@10 0.0434  ndcg@10 0.2559  22.5 s
+    ml-1m        here    recall@10 0.0985  ndcg@10 0.0494   0.2 s
+    ml-1m        MLlib   recall@10 0.0972  ndcg@10 0.0488  21.3 s
+    ml-1m-time   here    recall@10 0.0449  ndcg@10 0.2601   0.1 s
+    ml-1m-time   MLlib   recall@10 0.0439  ndcg@10 0.2576  12.2 s
+
+    daily  here     16.8 s: ingest 1.7  features  1.5  train  2.3  evaluate 1.1  gate 0.9  publish  9.3
+    daily  Spark   120.3 s: ingest 3.8  features 34.5  train 56.5  evaluate 6.4  gate 4.1  publish 15.1   (beside other work)
 """
 
 from __future__ import annotations
@@ -23,7 +26,7 @@ from pathlib import Path
 import numpy as np
 from msgspec.structs import replace
 
-from benchmarks.model_data import PROTOCOLS, movielens_events
+from benchmarks.model_data import PROTOCOLS, available, movielens_events
 from tastemaker.config import Config, Connect, Gate, Spark, Train
 from tastemaker.domain import Interaction
 from tastemaker.evaluation.metrics import evaluate_lists
@@ -48,6 +51,9 @@ def models(config: Config, names: list[str], params: AlsParams) -> None:
     """Trains and judges ``als`` here and by MLlib."""
     spark = session(config)
     for name in names:
+        if why := available(name):
+            print(f"{name}: skipped: {why}", flush=True)
+            continue
         split = PROTOCOLS[name].load()
         for what in ("here", "MLlib"):
             began, model = time.perf_counter(), Als(params)

@@ -76,7 +76,7 @@ def assert_alike(found: pa.Table, expected: pa.Table) -> None:
         if pa.types.is_floating(expected.schema.field(name).type):
             assert [value is None for value in one] == [value is None for value in other], name
             numbers = [[value for value in column if value is not None] for column in (one, other)]
-            np.testing.assert_allclose(*numbers, rtol=1e-12, err_msg=name)
+            np.testing.assert_allclose(numbers[0], numbers[1], rtol=1e-12, err_msg=name)
         else:
             assert one == other, name
 

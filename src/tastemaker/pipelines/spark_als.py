@@ -90,7 +90,7 @@ def see_checkpoints(spark: SparkSession, epochs: int) -> None:
     """
     if epochs <= UNBROKEN or not classic(spark) or spark.sparkContext.getCheckpointDir() is not None:
         return
-    if not spark.sparkContext.master.startswith("local"):
+    if not str(spark.sparkContext.master).startswith("local"):
         raise ConfigError(
             f"models.als.epochs = {epochs}: more than {UNBROKEN} on a cluster need a folder that all of it can write: name one "
             'in spark.settings."spark.checkpoint.dir"'
