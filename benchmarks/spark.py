@@ -12,8 +12,8 @@ digits change with the number of its blocks:
     ml-1m-time   here    recall@10 0.0449  ndcg@10 0.2601   0.1 s
     ml-1m-time   MLlib   recall@10 0.0439  ndcg@10 0.2576  12.2 s
 
-    daily  here     16.8 s: ingest 1.7  features  1.5  train  2.3  evaluate 1.1  gate 0.9  publish  9.3
-    daily  Spark   120.3 s: ingest 3.8  features 34.5  train 56.5  evaluate 6.4  gate 4.1  publish 15.1   (beside other work)
+    daily  here     11.6 s: ingest 1.5  features  0.9  train  1.5  evaluate 0.7  gate 0.5  publish 6.4
+    daily  Spark    71.9 s: ingest 1.8  features 15.4  train 39.0  evaluate 3.9  gate 2.7  publish 9.1
 """
 
 from __future__ import annotations

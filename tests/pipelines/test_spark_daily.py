@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from msgspec.structs import replace
 
@@ -13,12 +14,16 @@ from spark_session import SPARK
 from tastemaker.config import Config
 from tastemaker.domain import Interaction
 from tastemaker.errors import StorageError
+from tastemaker.evaluation.evaluate import evaluate
+from tastemaker.models.als import Als, AlsParams
 from tastemaker.pipelines import engines
 from tastemaker.pipelines.catalog import pipeline
 from tastemaker.pipelines.local import run_pipeline
 from tastemaker.pipelines.pipeline import Window
 from tastemaker.pipelines.publishing import write_slates
 from tastemaker.pipelines.republish import rewrite_slates
+from tastemaker.pipelines.steps.train import split_of
+from tastemaker.pipelines.training import training_set
 from tastemaker.registry import live
 from tastemaker.storage import Storage, connect, keys
 
@@ -111,3 +116,26 @@ def test_a_rebuild_republishes_on_spark_too(published: tuple[Storage, Config]) -
     users = rewrite_slates(storage, now, lambda *_: None)
     storage.config = replace(config, spark=replace(SPARK, steps=("publish",)))
     assert rewrite_slates(storage, now, lambda *_: None) == users
+
+
+@pytest.mark.data
+@pytest.mark.slow
+def test_a_day_over_a_million_events_is_the_same_on_spark(tmp_path: Path, data_folder: Path) -> None:
+    """MovieLens 1M, everything on Spark: the slates are those of this process, and MLlib is within 2 % of our own als."""
+    ratings = pq.read_table(data_folder / "ml-1m" / "ratings.parquet", columns=["user_id", "item_id", "position"]).drop_null()
+    config = replace(world.config_of(tmp_path / "home", MODELS), models={"als": {"factors": 64}})
+    config = replace(config, publish=replace(config.publish, block=1024), spark=SPARK)
+    with connect(config) as storage:
+        for batch in ratings.to_batches(max_chunksize=100_000):
+            rows = zip(*(column.to_pylist() for column in batch.columns), strict=True)
+            storage.log.append([Interaction(f"{u}-{p}", p, f"u{u}", f"i{i}", "click") for u, i, p in rows]).result()
+        run = run_pipeline(storage, config, pipeline("daily"))
+        summary = run.steps["publish"]["summary"]
+        assert summary["users"] == 6040
+        assert slates(storage, summary["version"]) == published_again(storage, without_spark(config))
+        train = run.steps["train"]["summary"]["data"]
+        here = training_set(storage, without_spark(config), train["lake"], run.end)
+        split = split_of(here, config.evaluate)
+        own = evaluate(Als(AlsParams(factors=64)).fit(split.train).recommend, split, (10,), resamples=100)
+        card = next(card for card in storage.tables.models.all() if card.kind == "als")
+        assert card.metrics["ndcg@10"].value > 0.98 * own.intervals["ndcg@10"].value

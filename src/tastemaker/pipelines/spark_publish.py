@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby, islice
 from operator import itemgetter
@@ -65,9 +66,10 @@ def write_slates(storage: Storage, config: Config, window: Window, progress: Pro
         if not order.back:
             users = sum(row["users"] for row in blocks.select("users").collect())
         else:
-            for row in kept(blocks).toLocalIterator(prefetchPartitions=True):
-                storage.kv.fill(dict(zip(row["keys"], map(bytes, row["values"]), strict=True)))
-                users += row["users"]
+            with kept(blocks) as made:
+                for row in made.toLocalIterator(prefetchPartitions=True):
+                    storage.kv.fill(dict(zip(row["keys"], map(bytes, row["values"]), strict=True)))
+                    users += row["users"]
     if not users:
         raise NotFound(WORTHLESS)
     return users
@@ -81,13 +83,17 @@ def everybody(engine: SparkQueries, storage: Storage, config: Config, versions: 
     return rows.repartition("user").sortWithinPartitions("user", "time", "offset")
 
 
-def kept(blocks: DataFrame) -> DataFrame:
+@contextmanager
+def kept(blocks: DataFrame) -> Iterator[DataFrame]:
     """The same, made by all executors at once and kept on their disks: they are fetched one partition after the other."""
     from pyspark import StorageLevel
 
     blocks = blocks.persist(StorageLevel.DISK_ONLY)
-    blocks.count()
-    return blocks
+    try:
+        blocks.count()
+        yield blocks
+    finally:
+        blocks.unpersist()
 
 
 def embedded(config: Config) -> bool:
