@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import importlib.util
 import os
 import shutil
 from collections.abc import Iterator
@@ -19,6 +20,8 @@ from tastemaker.storage import Storage, connect
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
+
+    from airflow_process import Airflow
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 
@@ -81,6 +84,18 @@ def spark() -> SparkSession:
     import spark_session
 
     return spark_session.shared()
+
+
+@pytest.fixture(scope="session")
+def airflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Airflow]:
+    """Airflow in a process of its own, with a home of its own."""
+    if importlib.util.find_spec("airflow") is None:
+        pytest.skip("Airflow is not installed: pip install 'tastemaker[airflow]'")
+    from airflow_process import Airflow
+
+    found = Airflow(tmp_path_factory.mktemp("airflow"))
+    yield found
+    found.stop()
 
 
 @pytest.fixture(scope="session")

@@ -22,8 +22,9 @@ DAGS = Path(__file__).resolve().parents[2] / "dags"
 def serve() -> None:
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what Airflow prints goes to the log
-    import airflow_steps
     from airflow.utils.db import initdb
+
+    import airflow_steps
 
     initdb()
     airflow_steps.register()
