@@ -18,7 +18,7 @@ from tastemaker.config import Config
 from tastemaker.config.writing import toml
 
 HERE = Path(__file__).resolve().parent
-CHECKOUT = HERE.parents[1]
+CHECKOUT = HERE.parent
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ def environment(folder: Path, **more: str) -> dict[str, str]:
         "AIRFLOW__CORE__DAGS_FOLDER": str(CHECKOUT / "dags"),
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{folder}/airflow.db",
         "PATH": f"{Path(sys.executable).parent}:{clean['PATH']}",
-        "PYTHONPATH": f"{HERE}:{HERE.parent}",
+        "PYTHONPATH": str(HERE),
         **more,
     }
 
