@@ -10,7 +10,7 @@ import pytest
 from msgspec.structs import replace
 
 from tastemaker.config import Config, Streaming
-from tastemaker.domain import Erase, Interaction, ItemChange, Record
+from tastemaker.domain import AnyEvent, Erase, Interaction, ItemChange, Record
 from tastemaker.errors import Conflict
 from tastemaker.features import states
 from tastemaker.features.counters import ItemCounters
@@ -111,7 +111,7 @@ def test_a_task_of_another_store_or_of_one_that_is_held_writes_nothing(storage: 
 def test_the_catalogue_and_the_profiles_follow_a_task(storage: Storage, job: Job) -> None:
     done(job, whole(storage, 0))
     change = ItemChange("c", BASE + 10**10, "i2", "Film 2", ("Horror",), active=False)
-    events = [change, Erase("e", BASE + 10**10, "p0")]
+    events: list[AnyEvent] = [change, Erase("e", BASE + 10**10, "p0")]
     places = storage.log.append(events).result()
     for event, (partition, offset) in zip(events, places, strict=True):
         report = done(job, [Record(partition, offset, event)])
