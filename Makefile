@@ -14,7 +14,7 @@ demo: $(VENV)/ready ## the whole loop on real data: import, train, judge, publis
 
 test: $(VENV)/test-ready ## every test, against real stores and a real browser
 	@echo "── tests"
-	@$(RUN)python -m pytest -q -n 2 --dist worksteal $(ARGS)
+	@$(RUN)python -m pytest -q -n 2 --dist worksteal $(ARGS); code=$$?; echo $$code > $(VENV)/test-exit; exit $$code
 
 check: $(VENV)/test-ready ## style, types, layers
 	@echo "── style"; $(RUN)ruff format --check . && $(RUN)ruff check .

@@ -22,6 +22,7 @@ class Client(threading.Thread):
         super().__init__(daemon=True)
         self.port, self.number = port, number
         self.ended = threading.Event()
+        self.resting = threading.Event()
         self.count = 0  # requests that were answered
         self.longest = 0.0  # seconds that an answer took at most
         self.wrong: list[Any] = []  # answers that must not be
@@ -29,6 +30,9 @@ class Client(threading.Thread):
     def run(self) -> None:
         connection: http.client.HTTPConnection | None = None
         while not self.ended.is_set():
+            if self.resting.is_set():
+                time.sleep(0.01)
+                continue
             try:
                 if connection is None:
                     connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)

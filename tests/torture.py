@@ -71,6 +71,18 @@ class Platform:
         for asker in self.askers:
             wait_for(lambda asker=asker: asker.streak[0] == rung and asker.streak[1] >= count, patience)  # type: ignore[misc]  # bound
 
+    @contextmanager
+    def quiet(self, seconds: float = 2.0) -> Iterator[None]:
+        """Nobody sends; when the block begins, nothing has been under way for so many seconds."""
+        for sender in self.senders:
+            sender.resting.set()
+        time.sleep(seconds)
+        try:
+            yield
+        finally:
+            for sender in self.senders:
+                sender.resting.clear()
+
     def rest(self) -> None:
         """Ends the load, and checks that every answer was one that is promised."""
         self.silence()
@@ -106,8 +118,10 @@ class Platform:
         ends, done = storage.log.ends(), storage.log.committed(consumer_of(storage.kv))
         found = histories(storage)
         lost = [item for sender in self.senders for user, item in sender.acknowledged if not found[user][item]]
+        ids = {record.event.id for number in range(PARTITIONS) for record in storage.log.read(number, 0, 1_000_000)}
+        there = [item for item in lost if item in ids]
         said = "\n".join(f"{each.process.poll()}: {each.errors.read_text()[-2000:]}" for each in self.streams)
-        return f"the log ends at {ends}, done are {done}; not applied: {lost[:20]}\n{said}"
+        return f"the log ends at {ends}, done are {done}; not applied: {lost[:20]}, of which the log has {there[:20]}\n{said}"
 
 
 def histories(storage: Storage) -> dict[str, Counter[str]]:
