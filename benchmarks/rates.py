@@ -8,7 +8,7 @@ world of ten thousand people and twenty thousand items; requests and events go t
 worker's function writes to Redis. What depends on the number of items is scoring: it is measured apart, at two sizes of the
 catalogue beyond the processor's caches, so that a plan can say what a larger one costs.
 
-The figures go to ``src/tastemaker/pipelines/rates.json`` and a table of the report. Those of Spark stay as they are there:
+The figures go to ``src/tastemaker/pipelines/sizing/rates.json`` and a table of the report. Those of Spark stay as they are there:
 MLlib on a small cluster is not what this process could measure.
 """
 
@@ -35,9 +35,9 @@ from benchmarks.running import CORES, QUICK, on_the_rest
 from benchmarks.world import START
 from tastemaker.config import Config, Connect
 from tastemaker.domain import AnyEvent
-from tastemaker.pipelines import rates
-from tastemaker.pipelines.arithmetic import shown
-from tastemaker.pipelines.rates import KNOWN, Measured, Rates
+from tastemaker.pipelines.sizing import rates
+from tastemaker.pipelines.sizing.arithmetic import shown
+from tastemaker.pipelines.sizing.rates import KNOWN, Measured, Rates
 from tastemaker.storage import connect
 
 TARGET = Path(rates.__file__).with_name(rates.FILE)

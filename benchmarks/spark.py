@@ -34,7 +34,7 @@ from tastemaker.evaluation.splits import Split
 from tastemaker.models.als import Als, AlsParams
 from tastemaker.pipelines.catalog import pipeline
 from tastemaker.pipelines.local import run_pipeline
-from tastemaker.pipelines.spark_als import fit_als
+from tastemaker.pipelines.spark.als import fit_als
 from tastemaker.storage import Storage, connect
 from tastemaker.storage.spark import session
 

@@ -3,6 +3,6 @@
 Put it into Airflow's DAG folder and point TASTEMAKER_CONFIG at your tastemaker.toml; docs/how-to/airflow.md says the rest.
 """
 
-from tastemaker.pipelines.airflow import dags
+from tastemaker.pipelines.airflow.dags import dags
 
 globals().update(dags())

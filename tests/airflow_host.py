@@ -54,9 +54,9 @@ def act(
     for name in [name for name in os.environ if name.startswith("TASTEMAKER_")]:
         del os.environ[name]
     os.environ.update(environ)
-    from tastemaker.pipelines import airflow_links
+    from tastemaker.pipelines.airflow import links
 
-    airflow_links.dashboard.cache_clear()
+    links.dashboard.cache_clear()
     dags = dags_of(text)
     if not dag:
         return {name: [*found.task_ids, str(found.schedule)] for name, found in dags.items()}

@@ -50,11 +50,11 @@ HOMES: dict[str, str | tuple[str, ...]] = {  # third party -> where alone it may
     "fastapi": "serving/",
     "starlette": "serving/",
     "uvicorn": "serving/",
-    "airflow": "pipelines/airflow",
-    "optuna": "pipelines/tuning",
-    "matplotlib": "pipelines/tuning_report",
-    "pyspark": ("storage/spark", "pipelines/spark", "streaming/spark"),
-    "py4j": ("storage/spark", "pipelines/spark", "streaming/spark"),
+    "airflow": "pipelines/airflow/",
+    "optuna": "pipelines/tuning/",
+    "matplotlib": "pipelines/tuning/report",
+    "pyspark": ("storage/spark", "pipelines/spark/", "streaming/spark/"),
+    "py4j": ("storage/spark", "pipelines/spark/", "streaming/spark/"),
 }
 LINES = 300
 BYTES = 200_000

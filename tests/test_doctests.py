@@ -11,7 +11,7 @@ import pytest
 import tastemaker
 
 ASIDE = {"tastemaker.__main__", "tastemaker.storage.tables.migrations.env"}  # run when they are imported
-AIRFLOW = "tastemaker.pipelines.airflow"  # the modules that import Airflow, which would set up logging and an ORM of its own
+AIRFLOW = "tastemaker.pipelines.airflow."  # these modules import Airflow, which would set up logging and an ORM of its own
 MODULES = sorted(
     module.name
     for module in pkgutil.walk_packages(tastemaker.__path__, "tastemaker.")

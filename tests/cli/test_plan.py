@@ -15,8 +15,8 @@ from msgspec.structs import asdict, fields
 from processes import command
 from tastemaker.cli import app
 from tastemaker.cli.plan import option_of
-from tastemaker.pipelines.sizing import plan
-from tastemaker.pipelines.workload import Workload
+from tastemaker.pipelines.sizing.plan import plan
+from tastemaker.pipelines.sizing.workload import Workload
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 LOAD = ("plan", "--users", "30M", "--events-per-day", "300M")

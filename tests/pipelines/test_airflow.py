@@ -11,9 +11,9 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from airflow_process import CHECKOUT, Airflow, environment, written
 from msgspec.structs import replace
 
+from airflow_process import CHECKOUT, Airflow, environment, written
 from tastemaker.config import Airflow as Settings
 from tastemaker.config import Config, Cron
 from tastemaker.config.loading import decode

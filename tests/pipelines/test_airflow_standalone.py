@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from airflow_process import CHECKOUT, environment, written
 from msgspec.structs import replace
 
 import world
+from airflow_process import CHECKOUT, environment, written
 from ports import free_port
 from processes import wait_for
 from tastemaker.config import Airflow as Settings

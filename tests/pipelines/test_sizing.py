@@ -18,11 +18,11 @@ from tastemaker.config import Config, Log
 from tastemaker.errors import InputError, StorageError
 from tastemaker.features import fold
 from tastemaker.models.als import AlsParams
-from tastemaker.pipelines import rates, sizing, sizing_offline, sizing_online
-from tastemaker.pipelines.arithmetic import rounded
-from tastemaker.pipelines.rates import KNOWN, Measured, Rates, measured
-from tastemaker.pipelines.sizing import Plan, plan
-from tastemaker.pipelines.workload import Workload, check, limits_of, number
+from tastemaker.pipelines.sizing import offline, online, rates
+from tastemaker.pipelines.sizing.arithmetic import rounded
+from tastemaker.pipelines.sizing.plan import HOURLY, MOST_PARTITIONS, Plan, plan
+from tastemaker.pipelines.sizing.rates import KNOWN, Measured, Rates, measured
+from tastemaker.pipelines.sizing.workload import Workload, check, limits_of, number
 
 # ── arithmetic in text, read by other code than that which wrote it ─────────────────────────────────────────────────
 
@@ -174,7 +174,7 @@ def test_cores_are_seconds_of_work_in_a_second_with_headroom() -> None:
     assert value(made, "nearline cores") == 4.5  # (2 x 1 + 2 x 0.5) x 1.5
     assert value(made, "workers") == 5
     assert value(made, "partitions") == 10
-    assert value(plan(replace(WORK, events_per_day=1, visits=0), made_up()), "partitions") == sizing_online.LEAST_PARTITIONS
+    assert value(plan(replace(WORK, events_per_day=1, visits=0), made_up()), "partitions") == online.LEAST_PARTITIONS
 
 
 def test_bytes_are_those_of_a_hand() -> None:
@@ -325,7 +325,7 @@ def test_training_takes_what_it_took_at_a_hundred_million_events() -> None:
     """Within a factor of two: machines are not equally busy when they are measured."""
     events, users, items, seconds = (reported("growth", "| als | 100,006,170 |", column) for column in (1, 2, 3, 5))
     work = Workload(users=users, items=items, events_per_day=events, retention=1, history=10_000, factors=64)
-    hours = plan(work).figures["train als"].value / sizing_offline.TRAININGS
+    hours = plan(work).figures["train als"].value / offline.TRAININGS
     assert 0.5 < hours * 3600 / seconds < 2
 
 
@@ -343,12 +343,12 @@ def test_a_core_does_what_it_did_for_requests_and_for_events() -> None:
 def test_what_is_said_twice_is_said_alike() -> None:
     config = Config()
     work = Workload(users=1, events_per_day=1)
-    assert config.schedule.hourly_minutes == 60 * sizing.HOURLY
-    assert sizing_online.REMEMBERED == fold.REMEMBERED
-    assert config.log.partitions == sizing_online.LEAST_PARTITIONS
+    assert config.schedule.hourly_minutes == 60 * HOURLY
+    assert online.REMEMBERED == fold.REMEMBERED
+    assert config.log.partitions == online.LEAST_PARTITIONS
     (limit,) = [info.type.__metadata__[0].le for info in fields(Log) if info.name == "partitions"]
-    assert limit == sizing.MOST_PARTITIONS
-    assert config.train.memory_mb * 1_000_000 == sizing_offline.DUCKDB
+    assert limit == MOST_PARTITIONS
+    assert config.train.memory_mb * 1_000_000 == offline.DUCKDB
     assert (work.history, work.slate, work.versions) == (config.rewards.history, config.publish.slate, config.publish.keep + 1)
     assert work.epochs == AlsParams().epochs
-    assert bound("als", 3, 4) == 7 * (64 * sizing_offline.VECTORS + sizing_offline.ROW)
+    assert bound("als", 3, 4) == 7 * (64 * offline.VECTORS + offline.ROW)

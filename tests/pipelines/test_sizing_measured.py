@@ -22,8 +22,8 @@ from tastemaker.features import states
 from tastemaker.features.fold import advance_all
 from tastemaker.models.als import Als, AlsParams
 from tastemaker.models.interactions import Histories, Interactions, Vocabulary
-from tastemaker.pipelines.sizing import Plan, plan
-from tastemaker.pipelines.workload import Workload
+from tastemaker.pipelines.sizing.plan import Plan, plan
+from tastemaker.pipelines.sizing.workload import Workload
 from tastemaker.slates.catalogue import Catalogue
 from tastemaker.slates.sources import Shelf
 from tastemaker.storage import connect

@@ -20,7 +20,7 @@ from tastemaker.models.artifact import load_model
 from tastemaker.models.interactions import Histories, Interactions, Vocabulary, transposed
 from tastemaker.models.item_knn import ItemKnn
 from tastemaker.pipelines.engines import fit
-from tastemaker.pipelines.spark_als import UNBROKEN
+from tastemaker.pipelines.spark.als import UNBROKEN
 
 pytestmark = pytest.mark.usefixtures("spark")
 

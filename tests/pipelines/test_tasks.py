@@ -6,11 +6,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-import airflow_steps
 import msgspec
 import pytest
 from msgspec.structs import replace
 
+import airflow_steps
 import processes
 import world
 from tastemaker.cli.step import step

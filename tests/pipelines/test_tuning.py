@@ -27,10 +27,10 @@ from tastemaker.models.interactions import Interactions
 from tastemaker.models.popular import Popular
 from tastemaker.models.space import Among, Between
 from tastemaker.pipelines.training import training_set
-from tastemaker.pipelines.tuning import Found, Pace, check_extra, search
-from tastemaker.pipelines.tuning_report import page, write_report
-from tastemaker.pipelines.tuning_study import Study, raw_of, value_of
-from tastemaker.pipelines.tuning_task import Task, folder_of, inner_split, task_of
+from tastemaker.pipelines.tuning.report import page, write_report
+from tastemaker.pipelines.tuning.search import Found, Pace, check_extra, search
+from tastemaker.pipelines.tuning.study import Study, raw_of, value_of
+from tastemaker.pipelines.tuning.task import Task, folder_of, inner_split, task_of
 from tastemaker.storage import Storage, connect
 from tastemaker.storage.archive import archive
 from tastemaker.storage.lockfile import locked

@@ -28,7 +28,7 @@ from tastemaker.slates.stored import HEAD, decode_whole
 from tastemaker.storage import Storage, connect, keys
 from tastemaker.storage.kv import consumer_of
 from tastemaker.storage.log import Subscription
-from tastemaker.streaming.spark import Stream
+from tastemaker.streaming.spark.stream import Stream
 from tastemaker.streaming.worker import Worker
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from tastemaker.domain import Interaction, Record
 from tastemaker.errors import ConfigError
 from tastemaker.storage import connect
 from tastemaker.storage.log.kafka_url import parse
-from tastemaker.streaming.spark_kafka import options, spoken, taken
+from tastemaker.streaming.spark.kafka import options, spoken, taken
 
 SLOW = Patience(connect_ms=10_000, timeout_ms=10_000, spool_mb=0)
 Row = tuple[int, int, bytes | None]

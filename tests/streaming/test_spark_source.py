@@ -15,7 +15,7 @@ from tastemaker.config import Config, Connect, Log, Patience, Streaming
 from tastemaker.domain import Interaction, Record, decode_event
 from tastemaker.errors import StorageError
 from tastemaker.storage import Storage, connect
-from tastemaker.streaming.spark_source import LogReader, Places, Stretch, shared, source
+from tastemaker.streaming.spark.source import LogReader, Places, Stretch, shared, source
 
 LOGS: dict[str, Callable[[], str]] = {
     "sqlite": lambda: "sqlite:///{home}/log.db",

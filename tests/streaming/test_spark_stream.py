@@ -20,7 +20,7 @@ from tastemaker.registry import live
 from tastemaker.storage import Storage, keys
 from tastemaker.storage.kv import consumer_of
 from tastemaker.streaming.rebuild import rebuild_states
-from tastemaker.streaming.spark import Stream, fitting, told
+from tastemaker.streaming.spark.stream import Stream, fitting, told
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

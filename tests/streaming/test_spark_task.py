@@ -17,10 +17,11 @@ from tastemaker.features.counters import ItemCounters
 from tastemaker.registry import live
 from tastemaker.storage import Storage, keys
 from tastemaker.storage.kv import consumer_of
-from tastemaker.streaming import applying, spark_task
+from tastemaker.streaming import applying
 from tastemaker.streaming.counters import FEATURE
-from tastemaker.streaming.spark_source import rows_of
-from tastemaker.streaming.spark_task import ARROW, Job, Task, work
+from tastemaker.streaming.spark import task as spark_task
+from tastemaker.streaming.spark.source import rows_of
+from tastemaker.streaming.spark.task import ARROW, Job, Task, work
 from tastemaker.streaming.update import Applied, update
 from world import BASE, fill
 

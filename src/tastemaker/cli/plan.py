@@ -9,10 +9,10 @@ import click
 from rich.table import Table
 
 from tastemaker.cli.session import console
-from tastemaker.pipelines.workload import Workload, check, limits_of, number
+from tastemaker.pipelines.sizing.workload import Workload, check, limits_of, number
 
 if TYPE_CHECKING:
-    from tastemaker.pipelines.sizing import Plan
+    from tastemaker.pipelines.sizing.plan import Plan
 
 Command = Callable[..., None]
 
@@ -26,7 +26,7 @@ def numbers(command: Command) -> Command:
     from msgspec import NODEFAULT
     from msgspec.structs import fields
 
-    from tastemaker.pipelines.arithmetic import shown
+    from tastemaker.pipelines.sizing.arithmetic import shown
 
     for info in reversed(fields(Workload)):
         text, needed = limits_of(info.name).description or "", info.default is NODEFAULT
@@ -46,7 +46,7 @@ def plan(as_json: bool, **given: str | None) -> None:
     """
     import msgspec
 
-    from tastemaker.pipelines.sizing import plan as planned
+    from tastemaker.pipelines.sizing.plan import plan as planned
 
     made = planned(workload({field: text for field, text in given.items() if text is not None}))
     if as_json:

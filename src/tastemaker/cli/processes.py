@@ -20,7 +20,7 @@ from tastemaker.config import Config
 
 if TYPE_CHECKING:
     from tastemaker.storage import Storage
-    from tastemaker.streaming.spark import Stream
+    from tastemaker.streaming.spark.stream import Stream
     from tastemaker.streaming.worker import Worker
 
 METRICS = click.option(
@@ -117,7 +117,7 @@ def stream(context: click.Context, engine: str | None, once: bool, metrics_port:
 def driver_of(engine: str, storage: Storage, config: Config) -> Worker | Stream:
     """What applies events."""
     if engine == "spark":
-        from tastemaker.streaming.spark import Stream
+        from tastemaker.streaming.spark.stream import Stream
 
         return Stream(storage, config)
     from tastemaker.streaming.worker import Worker

@@ -17,8 +17,8 @@ from tastemaker.domain import Interval
 from tastemaker.errors import ConfigError
 
 if TYPE_CHECKING:
-    from tastemaker.pipelines.tuning import Found
-    from tastemaker.pipelines.tuning_task import Task
+    from tastemaker.pipelines.tuning.search import Found
+    from tastemaker.pipelines.tuning.task import Task
 
 TRIALS = 30
 
@@ -38,8 +38,8 @@ def tune(
 
     The test events stay unseen. A search that was stopped goes on where it was, as long as the data are the same.
     """
-    from tastemaker.pipelines import tuning
-    from tastemaker.pipelines.tuning_task import folder_of, task_of
+    from tastemaker.pipelines.tuning import search as tuning
+    from tastemaker.pipelines.tuning.task import folder_of, task_of
     from tastemaker.storage import connect
 
     tuning.check_extra()
@@ -52,7 +52,7 @@ def tune(
         seconds = None if minutes is None else minutes * 60
         found = tuning.search(task, trials=trials, seconds=seconds, fresh=fresh, watch=show)
     report = folder_of(task) / "search.html"
-    from tastemaker.pipelines.tuning_report import write_report
+    from tastemaker.pipelines.tuning.report import write_report
 
     write_report(report, task, found)
     show_found(task, found)
@@ -79,7 +79,7 @@ def settled(given: str | None, write: bool) -> tuple[Path, Config, dict[str, str
 
 def show_found(task: Task, found: Found) -> None:
     """The best trial beside what is configured, and whether the difference is more than noise."""
-    from tastemaker.pipelines.tuning_report import shown
+    from tastemaker.pipelines.tuning.report import shown
 
     metric, best = task.config.evaluate.metric, found.best
     table = Table("", "now", f"best (trial {best.number + 1})", "importance", box=None, padding=(0, 2, 0, 0))

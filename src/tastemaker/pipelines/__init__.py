@@ -4,13 +4,15 @@
     pipeline.py   what a step is
     local.py      runs them in this process, and goes on after a crash
     tasks.py      does one step of one interval, for a scheduler outside; answers.py, words.py: in JSON, in a sentence
-    airflow.py    the same pipelines as DAGs of Airflow
+    airflow/      the same pipelines as DAGs of Airflow
+    engines.py    who does the heavy work: this process, or Spark (spark/)
     steps/        ingest, features, train, evaluate, gate, publish, monitor, freshen: thin, no algorithm in them
     training.py   the lake's events as a training set
-    tuning.py     better hyper-parameters, searched before the test begins
+    tuning/       better hyper-parameters, searched before the test begins
     imports/      files of interactions, items and users into log, lake and tables
     datasets/     public data sets by name
     moving/       a whole platform to other stores
+    sizing/       how large a platform has to be
 
 Start with ``catalog.py``.
 """

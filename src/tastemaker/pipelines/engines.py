@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
 LEAST = 256  # megabytes below which DuckDB cannot sort anything of size
 ELSEWHERE = {
-    "als": "tastemaker.pipelines.spark_als:fit",
-    "item_knn": "tastemaker.pipelines.spark_item_knn:fit",
-    "publish": "tastemaker.pipelines.spark_publish:write_slates",
+    "als": "tastemaker.pipelines.spark.als:fit",
+    "item_knn": "tastemaker.pipelines.spark.item_knn:fit",
+    "publish": "tastemaker.pipelines.spark.publish:write_slates",
 }
 
 
@@ -70,7 +70,7 @@ def queries(config: Config, work: str, progress: Progress = silent) -> Queries:
     """The engine of a piece of work's queries. Spark tells its progress; DuckDB is done too soon for that."""
     if not on_spark(config, work):
         return Here()
-    made: Queries = loaded("tastemaker.pipelines.spark:SparkQueries")(config, progress)
+    made: Queries = loaded("tastemaker.pipelines.spark.queries:SparkQueries")(config, progress)
     return made
 
 

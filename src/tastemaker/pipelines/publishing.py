@@ -1,7 +1,7 @@
 """Everybody's slates: composed block by block and written under their version's keys.
 
 A ``Desk`` is what composing needs, wherever it is done: this process takes the blocks one after the other, and Spark's
-executors have a desk each (``spark_publish.py``).
+executors have a desk each (``spark/publish.py``).
 """
 
 from __future__ import annotations

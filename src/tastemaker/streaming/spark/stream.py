@@ -1,6 +1,6 @@
 """The nearline plane on Spark Structured Streaming: what ``worker.py`` is where the workers are Spark's.
 
-A batch is a stretch of each partition of the log. Its tasks (``spark_task.py``) write states, slates and counters. Then the
+A batch is a stretch of each partition of the log. Its tasks (``task.py``) write states, slates and counters. Then the
 driver merges what trends, commits the group in the log, so that lag and health know how far all is done, and lets Spark write
 its checkpoint. After a crash at any point the same batch comes again, and nothing is applied twice, for states and counters say
 themselves what they include.
@@ -9,8 +9,8 @@ The checkpoint belongs to the group that fills the online store and to the log t
 or replaced is another group: the stream ends, and begins anew where that group stands, as a worker would. So it does
 after every failure, until it is told to end.
 
-The log is read by Spark's Kafka connector where that is installed (``spark_kafka.py``), else by a source of ours
-(``spark_source.py``).
+The log is read by Spark's Kafka connector where that is installed (``kafka.py``), else by a source of ours
+(``source.py``).
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ from tastemaker.storage.kv.hold import held
 from tastemaker.storage.log import lag_of
 from tastemaker.streaming.applying import Applier
 from tastemaker.streaming.counters import STALE, Counters
-from tastemaker.streaming.spark_kafka import by_connector, taken
-from tastemaker.streaming.spark_task import RESULT, Job, plain, work
+from tastemaker.streaming.spark.kafka import by_connector, taken
+from tastemaker.streaming.spark.task import RESULT, Job, plain, work
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, Row, SparkSession
@@ -142,7 +142,7 @@ class Stream:
 
     def read(self, group: str) -> DataFrame:
         """The log as a stream of rows; also chooses how they are decoded."""
-        from tastemaker.streaming.spark_source import NAME, source
+        from tastemaker.streaming.spark.source import NAME, source
 
         log = self.storage.log
         starts = [max(places) for places in zip(log.committed(group), log.starts(), strict=True)]

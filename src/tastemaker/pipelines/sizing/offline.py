@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tastemaker.pipelines.arithmetic import Amount, amount, figure, whole
-from tastemaker.pipelines.sizing_terms import HOUR, Section, Terms
+from tastemaker.pipelines.sizing.arithmetic import Amount, amount, figure, whole
+from tastemaker.pipelines.sizing.terms import HOUR, Section, Terms
 
 READERS = 3
 """Steps that make the training set: train, evaluate, publish."""

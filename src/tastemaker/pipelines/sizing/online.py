@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tastemaker.pipelines.arithmetic import Figure, amount, figure, least, most, whole
-from tastemaker.pipelines.sizing_terms import DAY, HOUR, Section, Terms
+from tastemaker.pipelines.sizing.arithmetic import Figure, amount, figure, least, most, whole
+from tastemaker.pipelines.sizing.terms import DAY, HOUR, Section, Terms
 
 REMEMBERED = 256
 """Event ids that a state remembers, ``features.fold.REMEMBERED``: named again here, for a plan loads no engine."""

@@ -17,10 +17,10 @@ from airflow.sdk import DAG, Asset, AssetOrTimeSchedule, BaseOperator, CronDataI
 
 from tastemaker.config import Airflow, Config, load
 from tastemaker.errors import ConfigError
-from tastemaker.pipelines.airflow_alerts import step_failed
-from tastemaker.pipelines.airflow_asking import asked, params_of
-from tastemaker.pipelines.airflow_assets import MODEL_PUBLISHED, RETRAIN, ask_for_training
-from tastemaker.pipelines.airflow_places import Place, place_of
+from tastemaker.pipelines.airflow.alerts import step_failed
+from tastemaker.pipelines.airflow.asking import asked, params_of
+from tastemaker.pipelines.airflow.assets import MODEL_PUBLISHED, RETRAIN, ask_for_training
+from tastemaker.pipelines.airflow.places import Place, place_of
 from tastemaker.pipelines.catalog import CHECK, PIPELINES, PUBLISH
 from tastemaker.pipelines.pipeline import Pipeline, Step
 from tastemaker.pipelines.tasks import CLOSE

@@ -8,8 +8,8 @@ import subprocess
 from airflow.sdk import Context
 
 from tastemaker.config import load
-from tastemaker.pipelines.airflow_asking import text_of
-from tastemaker.pipelines.airflow_settling import tell
+from tastemaker.pipelines.airflow.asking import text_of
+from tastemaker.pipelines.airflow.settling import tell
 from tastemaker.pipelines.answers import answered
 from tastemaker.pipelines.task_command import command_of
 

@@ -13,7 +13,7 @@ from airflow.plugins_manager import AirflowPlugin
 from airflow.sdk import BaseOperatorLink
 
 from tastemaker.config import load
-from tastemaker.pipelines.airflow_asking import text_of
+from tastemaker.pipelines.airflow.asking import text_of
 from tastemaker.pipelines.catalog import pipeline
 from tastemaker.pipelines.running import id_of
 from tastemaker.pipelines.tasks import moment

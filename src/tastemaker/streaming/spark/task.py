@@ -25,7 +25,7 @@ from tastemaker.storage import keys
 from tastemaker.storage.log import EventLog
 from tastemaker.streaming.applying import ages
 from tastemaker.streaming.counters import FEATURE, Counters
-from tastemaker.streaming.spark_stores import applier
+from tastemaker.streaming.spark.stores import applier
 from tastemaker.streaming.update import Applied
 
 Row = tuple[int, int, bytes | None]  # partition, offset, body; no body: nothing is there any more

@@ -15,7 +15,7 @@ import pyarrow as pa
 from tastemaker.config import Config
 from tastemaker.models import silent
 from tastemaker.pipelines.pipeline import Progress
-from tastemaker.pipelines.spark_progress import watched
+from tastemaker.pipelines.spark.progress import watched
 from tastemaker.storage.lake import Lake
 from tastemaker.storage.spark import connect, explained, session, table
 

@@ -12,9 +12,9 @@ from airflow.sdk import Context
 from airflow.sdk.bases.decorator import DecoratedOperator, task_decorator_factory
 
 from tastemaker.config import Airflow
-from tastemaker.pipelines.airflow_asking import text_of
-from tastemaker.pipelines.airflow_links import links
-from tastemaker.pipelines.airflow_settling import settled
+from tastemaker.pipelines.airflow.asking import text_of
+from tastemaker.pipelines.airflow.links import links
+from tastemaker.pipelines.airflow.settling import settled
 
 
 def do_here(asked: str, part: str = "") -> Any:
@@ -97,7 +97,7 @@ class Python:
 def place_of(settings: Airflow) -> Place:
     """The place that the configuration names."""
     if settings.image:
-        from tastemaker.pipelines.airflow_pods import Pods
+        from tastemaker.pipelines.airflow.pods import Pods
 
         return Pods(settings)
     return Python(settings.python)

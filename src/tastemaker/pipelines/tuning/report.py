@@ -19,9 +19,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from tastemaker.models.space import Among, Range
-from tastemaker.pipelines.tuning import Found
-from tastemaker.pipelines.tuning_study import Tried
-from tastemaker.pipelines.tuning_task import Task
+from tastemaker.pipelines.tuning.search import Found
+from tastemaker.pipelines.tuning.study import Tried
+from tastemaker.pipelines.tuning.task import Task
 
 PLAIN, BEST, BEFORE = "#7a8794", "#c2410c", "#1d4ed8"
 STYLE = """body { font: 15px/1.5 system-ui, sans-serif; max-width: 62em; margin: 2em auto; padding: 0 1em; color: #1f2933; }

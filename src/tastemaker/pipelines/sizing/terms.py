@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tastemaker.pipelines.arithmetic import Amount, Figure, amount
-from tastemaker.pipelines.rates import Rates
-from tastemaker.pipelines.workload import Workload
+from tastemaker.pipelines.sizing.arithmetic import Amount, Figure, amount
+from tastemaker.pipelines.sizing.rates import Rates
+from tastemaker.pipelines.sizing.workload import Workload
 
 DAY, HOUR = amount(86_400, "a day", "s"), amount(3600, "an hour", "s")
 

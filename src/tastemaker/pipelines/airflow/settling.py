@@ -9,7 +9,7 @@ from typing import Any
 from airflow.sdk import Context
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 
-from tastemaker.pipelines.airflow_assets import announce
+from tastemaker.pipelines.airflow.assets import announce
 from tastemaker.pipelines.answers import REFUSED
 from tastemaker.pipelines.words import sentence
 

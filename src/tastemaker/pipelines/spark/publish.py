@@ -28,8 +28,8 @@ from tastemaker.errors import NotFound
 from tastemaker.features import table
 from tastemaker.pipelines.pipeline import Progress, Window, summary_of
 from tastemaker.pipelines.publishing import Desk, Issue
-from tastemaker.pipelines.spark import SparkQueries
-from tastemaker.pipelines.spark_progress import watched
+from tastemaker.pipelines.spark.progress import watched
+from tastemaker.pipelines.spark.queries import SparkQueries
 from tastemaker.pipelines.training import WORTHLESS, pinned_events
 from tastemaker.slates.catalogue import Catalogue
 from tastemaker.storage import Storage, connect

@@ -22,7 +22,7 @@ from tastemaker.config import Config
 from tastemaker.domain import Record, encode_event
 from tastemaker.errors import StorageError
 from tastemaker.storage.log import EventLog
-from tastemaker.streaming.spark_stores import opened
+from tastemaker.streaming.spark.stores import opened
 
 NAME = "tastemaker_log"
 SCHEMA = "partition int, offset bigint, body binary"

@@ -14,8 +14,8 @@ from airflow.sdk import Context
 
 from tastemaker.config import Airflow
 from tastemaker.errors import MissingExtra
-from tastemaker.pipelines.airflow_links import links
-from tastemaker.pipelines.airflow_settling import settled
+from tastemaker.pipelines.airflow.links import links
+from tastemaker.pipelines.airflow.settling import settled
 from tastemaker.pipelines.task_command import command_of
 
 try:

@@ -3,7 +3,7 @@
 ``plan`` is pure. Every figure carries its arithmetic as text, made of the very numbers it was calculated with, so the command
 and the page print what can be checked by hand. Rates are those of ``rates.json``; margins stand in the workload.
 
-The sections: ``sizing_online.py`` (API, workers, log, lake, stores, network), ``sizing_offline.py`` (the daily run). Here they
+The sections: ``online.py`` (API, workers, log, lake, stores, network), ``offline.py`` (the daily run). Here they
 are put together, with what runs where and which limits of the design such a load meets.
 """
 
@@ -11,11 +11,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tastemaker.pipelines import sizing_offline, sizing_online
-from tastemaker.pipelines.arithmetic import Figure, figure, shown, whole
-from tastemaker.pipelines.rates import Rates, measured
-from tastemaker.pipelines.sizing_terms import Section, Terms
-from tastemaker.pipelines.workload import Workload, checked
+from tastemaker.pipelines.sizing import offline, online
+from tastemaker.pipelines.sizing.arithmetic import Figure, figure, shown, whole
+from tastemaker.pipelines.sizing.rates import Rates, measured
+from tastemaker.pipelines.sizing.terms import Section, Terms
+from tastemaker.pipelines.sizing.workload import Workload, checked
 
 MOST_PARTITIONS = 1024
 """What ``log.partitions`` takes."""
@@ -58,15 +58,15 @@ def plan(work: Workload, rates: Rates | None = None) -> Plan:
     rates = rates or measured()
     of = Terms(checked(work), rates)
     sections = (
-        sizing_online.traffic(of),
-        sizing_online.nearline(of),
-        sizing_online.api(of),
-        sizing_online.log(of),
-        sizing_online.lake(of),
-        sizing_online.store(of),
-        sizing_online.network(of),
-        sizing_offline.here(of),
-        sizing_offline.spark(of),
+        online.traffic(of),
+        online.nearline(of),
+        online.api(of),
+        online.log(of),
+        online.lake(of),
+        online.store(of),
+        online.network(of),
+        offline.here(of),
+        offline.spark(of),
         machines(of),
     )
     return Plan(work, rates, sections, places(of), limits(of))

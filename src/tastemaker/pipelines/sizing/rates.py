@@ -1,4 +1,4 @@
-"""What things cost on one core and how many bytes they take: measured by ``python -m benchmarks rates``, read by ``sizing.py``.
+"""What things cost on one core and how many bytes they take: measured by ``python -m benchmarks rates``, read by ``plan.py``.
 
 ``rates.json`` beside this file holds the figures with the machine, the date and the command that gave them. Times are CPU
 seconds of the process that does the work, so that a machine which others use too gives nearly the same. Here stands what each
@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Struct
 
 from tastemaker.errors import StorageError
-from tastemaker.pipelines.arithmetic import Amount, amount
+from tastemaker.pipelines.sizing.arithmetic import Amount, amount
 
 FILE = "rates.json"
 
@@ -112,4 +112,4 @@ def decoded(data: bytes) -> Rates:
 @cache
 def measured() -> Rates:
     """The rates that come with the package."""
-    return decoded(files("tastemaker.pipelines").joinpath(FILE).read_bytes())
+    return decoded(files("tastemaker.pipelines.sizing").joinpath(FILE).read_bytes())

@@ -19,7 +19,7 @@ from tastemaker.models import Progress
 from tastemaker.models.interactions import Interactions, trainable
 from tastemaker.models.item_knn import ItemKnn, stretch, walk_of
 from tastemaker.models.tables import Neighbours
-from tastemaker.pipelines.spark_progress import watched
+from tastemaker.pipelines.spark.progress import watched
 from tastemaker.storage.spark import classic, explained, session
 
 if TYPE_CHECKING:

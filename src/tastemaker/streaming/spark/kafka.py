@@ -4,7 +4,7 @@ The connector hands out messages as they lie in the topic; ``KafkaLog.taken`` ma
 without what was taken away or erased, and what is no event goes to the dead letters. A partition of the topic is one task.
 
 The connector is a Java client: what the log's URL says in librdkafka's words is said again in its own. Where a setting has no
-counterpart here, the log is read by our source (``spark_source.py``) all the same, which speaks librdkafka.
+counterpart here, the log is read by our source (``source.py``) all the same, which speaks librdkafka.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tastemaker.domain import Record
 from tastemaker.errors import ConfigError
 from tastemaker.storage.log import EventLog
 from tastemaker.storage.spark import has_class
-from tastemaker.streaming.spark_task import Row
+from tastemaker.streaming.spark.task import Row
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession

@@ -34,7 +34,7 @@ from tastemaker.models import Progress
 from tastemaker.models.als import Als, Doubles, default_factors
 from tastemaker.models.interactions import Floats, Histories, Interactions, trainable, transposed
 from tastemaker.models.pairs import paired
-from tastemaker.pipelines.spark_progress import watched
+from tastemaker.pipelines.spark.progress import watched
 from tastemaker.storage.spark import classic, explained, session
 
 if TYPE_CHECKING:

@@ -3,9 +3,9 @@
 The first trial is what is configured now, so that "it is fine as it is" is a finding, too, and every other trial is measured
 against it user by user. A trial leaves the value of each user behind, never its model.
 
-    tuning_task.py     what is searched, and on what
-    tuning_study.py    the memory of a search; what to try next
-    tuning_report.py   the search as one page of plots
+    task.py     what is searched, and on what
+    study.py    the memory of a search; what to try next
+    report.py   the search as one page of plots
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from tastemaker.errors import ConfigError, InputError, MissingExtra
 from tastemaker.evaluation.compare import interval, paired_difference
 from tastemaker.evaluation.metrics import Doubles
 from tastemaker.models import Progress, silent
-from tastemaker.pipelines.tuning_task import Task, folder_of
+from tastemaker.pipelines.tuning.task import Task, folder_of
 from tastemaker.storage.lockfile import locked
 
 if TYPE_CHECKING:
-    from tastemaker.pipelines.tuning_study import Study, Tried
+    from tastemaker.pipelines.tuning.study import Study, Tried
 
 NEEDED = ("optuna", "matplotlib")
 
@@ -70,7 +70,7 @@ def search(
     """
     check_budget(trials, seconds)
     check_extra()
-    from tastemaker.pipelines.tuning_study import Study
+    from tastemaker.pipelines.tuning.study import Study
 
     folder, began, interrupted = folder_of(task), clock(), False
     with locked(folder / "lock", "search for the same"):
