@@ -1,15 +1,14 @@
-"""The nouns of tastemaker: what happens (events), what is known (states), what is offered (slates), what is learnt (cards).
+"""What happens: the events of the log, one tagged union, and their bytes.
 
-Everything is a frozen ``msgspec`` struct. Events form one tagged union: JSON with a ``type`` on the wire, MessagePack in the
-log. A field that the log does not hold today can never be added to yesterday, so the schema of decisions, slots, views and
-exposures is complete from the start. What is unknown is absent (``None``) or NaN; a propensity that nobody computed is NaN,
-never 1. Times are UTC epoch milliseconds; ids of users and items are strings.
+JSON with a ``type`` on the wire, MessagePack in the log. A field that the log does not hold today can never be added to
+yesterday, so the schema of decisions, slots, views and exposures is complete from the start. What is unknown is absent
+(``None``) or NaN; a propensity that nobody computed is NaN, never 1.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 from msgspec import Meta, Struct, field
@@ -22,9 +21,6 @@ Scalar = str | float | bool | None
 Score = Annotated[float, Meta(ge=-1e9, le=1e9)]
 
 NAN = math.nan
-
-
-# ── events ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 class Event(Struct, frozen=True, omit_defaults=True, tag_field="type", gc=False):
@@ -172,126 +168,6 @@ class Record(Struct, frozen=True, gc=False):
     partition: int
     offset: int  # dense within the partition
     event: AnyEvent
-
-
-# ── what is known of a user ────────────────────────────────────────────────────────────────────────────────────────────
-
-
-class History(Struct, frozen=True):
-    """What a user did, oldest first: the only thing a model needs to know of anybody."""
-
-    items: tuple[str, ...] = ()
-    weights: tuple[float, ...] = ()  # reward of each event
-    times: tuple[int, ...] = ()
-
-    def __len__(self) -> int:
-        return len(self.items)
-
-
-class UserState(Struct, frozen=True):
-    """All that the nearline plane keeps of a user. ``offset`` is the last event applied: replayed ones are ignored."""
-
-    user: str
-    partition: int
-    offset: int = -1
-    time: int = 0  # of the newest event
-    history: History = History()
-    features: dict[str, Any] = field(default_factory=dict)  # accumulators by feature name, see features.kinds
-    recent: tuple[str, ...] = ()  # ids of the last events, to drop those sent twice
-    preferences: dict[str, float] = field(default_factory=dict)
-    segment: str = ""
-
-
-class Reason(Struct, frozen=True, omit_defaults=True):
-    """Why an item is offered. ``contribution`` is the part of the score that ``item`` brought."""
-
-    kind: str  # history, category, trending, popular, new
-    item: str | None = None
-    contribution: float = NAN
-    text: str = ""
-
-
-class Scored(Struct, frozen=True, omit_defaults=True):
-    """An item with its score, where it came from and why."""
-
-    item: str
-    score: float
-    source: str
-    reasons: tuple[Reason, ...] = ()
-
-
-class Slate(Struct, frozen=True):
-    """What a user would be shown, best first."""
-
-    user: str
-    model: str  # version that made it
-    made: int  # when
-    offset: int  # last event of the user's partition that it knows of
-    items: tuple[Scored, ...] = ()
-
-
-# ── what is learnt ─────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-class Check(Struct, frozen=True):
-    """One question of the gate and its answer."""
-
-    name: str
-    value: float
-    bound: float
-    passed: bool
-    message: str
-
-
-class Verdict(Struct, frozen=True):
-    """The gate's answer, with all of its checks."""
-
-    model: str
-    live: str | None
-    passed: bool
-    checks: tuple[Check, ...]
-    time: int
-
-
-class Interval(Struct, frozen=True):
-    """An estimate with its confidence interval over ``n`` users."""
-
-    value: float
-    low: float
-    high: float
-    n: int
-
-
-class ModelCard(Struct, frozen=True):
-    """What a model is, what it learnt from and how good it was. States: candidate, live, retired, rejected."""
-
-    version: str
-    kind: str
-    state: str
-    made: int
-    params: dict[str, Any]
-    data: dict[str, Any]  # lake table versions, interval, counts
-    reward: str
-    features: str
-    code: str  # version of tastemaker
-    losses: tuple[float, ...] = ()  # by epoch
-    metrics: dict[str, Interval] = field(default_factory=dict)
-    verdict: Verdict | None = None
-    artifact: str = ""  # folder, relative to the model store
-    seconds: float = NAN
-
-
-class Run(Struct, frozen=True):
-    """A pipeline over an interval. A step's state is pending, running, done, failed or skipped."""
-
-    id: str
-    pipeline: str
-    start: int
-    end: int
-    state: str
-    began: int
-    ended: int | None = None
-    steps: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 encode_event = msgspec.msgpack.Encoder().encode
