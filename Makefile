@@ -4,7 +4,7 @@ ARGS ?=
 VENV := .venv
 RUN := $(VENV)/bin/
 
-.PHONY: help demo test check bench bench-models docs setup clean
+.PHONY: help demo test test-slow check bench bench-models docs setup clean
 
 help:            ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -15,6 +15,9 @@ demo: $(VENV)/ready ## the whole loop on real data: import, train, judge, publis
 test: $(VENV)/test-ready ## every test, against real stores and a real browser
 	@echo "── tests"
 	@$(RUN)python -m pytest -q -n 2 --dist worksteal $(ARGS); code=$$?; echo $$code > $(VENV)/test-exit; exit $$code
+
+test-slow: $(VENV)/test-ready ## the tests that take minutes: experiments and off-policy estimates in simulated worlds
+	@$(RUN)python -m pytest -q -m nightly -n 2 --dist worksteal $(ARGS)
 
 check: $(VENV)/test-ready ## style, types, layers
 	@echo "── style"; $(RUN)ruff format --check . && $(RUN)ruff check .
