@@ -11,6 +11,7 @@ writer:{partition}            the mark of the task of Spark that may write what 
 hold                          workers wait while this is there, see ``storage/kv/hold.py``
 trending                      the merged counters' best items
 epoch                         in a store behind a cache: which of the cache's entries count, see ``storage/kv/epoch.py``
+experiments                   the experiments that run, see ``registry/experiments.py``
 catalog                       stamp of the last change of an item: readers reload the catalogue when it moves
 """
 
@@ -21,6 +22,7 @@ STORE = "store"
 HOLD = "hold"
 TRENDING = "trending"
 CATALOG = "catalog"
+EXPERIMENTS = "experiments"
 EPOCH = "epoch"
 
 

@@ -2,7 +2,7 @@
 
 The log knows all that happened; here is what people and pipelines ask for by key: the catalogue, users, models with their
 cards, metrics over time, runs, alerts and API keys. Items and users can be written again from the log, the rest lives here only.
-All of it is SQLAlchemy Core, without an ORM: the rows are the structs of ``domain.py``.
+All of it is SQLAlchemy Core, without an ORM: the rows are the structs of ``domain/``.
 
 Start with ``catalogue.py`` to see how a table is read and written. ``schema.py`` describes the tables, ``migrations/`` leads
 every older file there, ``dialect.py`` holds what databases do differently, ``learning.py`` and ``access.py`` hold the rest.
@@ -22,11 +22,12 @@ from tastemaker.storage.tables.access import ApiKey, Keys
 from tastemaker.storage.tables.alerts import Alert, Alerts
 from tastemaker.storage.tables.catalogue import Items, User, Users
 from tastemaker.storage.tables.dead_letters import DeadLetter, DeadLetters
+from tastemaker.storage.tables.experiments import Experiments
 from tastemaker.storage.tables.learning import Metric, Metrics, Models, Runs
 from tastemaker.storage.tables.triggers import Trigger, Triggers
 
 __all__ = [
-    "Alert", "Alerts", "ApiKey", "DeadLetter", "DeadLetters", "Items", "Keys", "Metric", "Metrics", "Models", "Runs", "Tables",
+    "Alert", "Alerts", "ApiKey", "DeadLetter", "DeadLetters", "Experiments", "Items", "Keys", "Metric", "Metrics", "Models", "Runs", "Tables",
     "Trigger", "Triggers", "User", "Users", "open_tables",
 ]  # fmt: skip
 
@@ -45,6 +46,7 @@ class Tables:
         self.dead_letters = DeadLetters(engine)
         self.alerts = Alerts(engine)
         self.triggers = Triggers(engine)
+        self.experiments = Experiments(engine)
 
     def alone(self, name: str) -> AbstractContextManager[None]:
         """Lets one process on all machines into the block; raises ``Conflict`` for the others."""
