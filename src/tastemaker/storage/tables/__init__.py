@@ -27,8 +27,8 @@ from tastemaker.storage.tables.learning import Metric, Metrics, Models, Runs
 from tastemaker.storage.tables.triggers import Trigger, Triggers
 
 __all__ = [
-    "Alert", "Alerts", "ApiKey", "DeadLetter", "DeadLetters", "Experiments", "Items", "Keys", "Metric", "Metrics", "Models", "Runs", "Tables",
-    "Trigger", "Triggers", "User", "Users", "open_tables",
+    "Alert", "Alerts", "ApiKey", "DeadLetter", "DeadLetters", "Experiments", "Items", "Keys", "Metric", "Metrics", "Models",
+    "Runs", "Tables", "Trigger", "Triggers", "User", "Users", "open_tables",
 ]  # fmt: skip
 
 
