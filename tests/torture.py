@@ -88,7 +88,8 @@ class Platform:
         self.silence()
         for client in (*self.senders, *self.askers):
             client.join(60)
-        assert [wrong for client in (*self.senders, *self.askers) for wrong in client.wrong] == []
+        wrong = [wrong for client in (*self.senders, *self.askers) for wrong in client.wrong]
+        assert not wrong, f"{len(wrong)} answers that must not be, the first: {wrong[0]}"
 
     def silence(self) -> None:
         for client in (*self.senders, *self.askers):
