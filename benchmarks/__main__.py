@@ -17,6 +17,7 @@ NAMES = (
     "nearline",
     "publishing",
     "rates",
+    "rates_spark",
     "spark",
     "spark_streaming",
 )

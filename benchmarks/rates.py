@@ -8,8 +8,8 @@ world of ten thousand people and twenty thousand items; requests and events go t
 worker's function writes to Redis. What depends on the number of items is scoring: it is measured apart, at two sizes of the
 catalogue beyond the processor's caches, so that a plan can say what a larger one costs.
 
-The figures go to ``src/tastemaker/pipelines/sizing/rates.json`` and a table of the report. Those of Spark stay as they are there:
-MLlib on a small cluster is not what this process could measure.
+The figures go to ``src/tastemaker/pipelines/sizing/rates.json`` and a table of the report. Those of Spark stay as they are there;
+``python -m benchmarks.rates_spark`` measures them.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import time
+import urllib.request
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -88,7 +89,8 @@ class Platform:
         self.silence()
         for client in (*self.senders, *self.askers):
             client.join(60)
-        assert [wrong for client in (*self.senders, *self.askers) for wrong in client.wrong] == []
+        wrong = [wrong for client in (*self.senders, *self.askers) for wrong in client.wrong]
+        assert not wrong, f"{len(wrong)} answers that must not be, the first: {wrong[0]}"
 
     def silence(self) -> None:
         for client in (*self.senders, *self.askers):
@@ -156,6 +158,15 @@ def put_version(storage: Storage) -> None:
     ).result()
 
 
+def live_version(base: str) -> str | None:
+    """What a server that is ready answers with; None: it is not ready."""
+    try:
+        with urllib.request.urlopen(f"{base}/ready", timeout=10) as answer:
+            return str(json.loads(answer.read())["live"])
+    except OSError:
+        return None
+
+
 @contextmanager
 def platform(
     folder: Path,
@@ -204,6 +215,7 @@ def platform(
         made = Platform(home, config, server.base, server, redis, postgres, kafka, s3, to_redis, to_postgres, to_s3, environment)
         for _ in range(streams):
             made.streams.append(stack.enter_context(running(home, "stream", **environment)))
+        wait_for(lambda: live_version(server.base) == "item_knn-1", 60)  # what is promised, is promised from here on
         port = int(server.base.rpartition(":")[2])
         made.senders = [Sender(port, n) for n in range(2)]
         made.askers = [Asker(port, n) for n in range(askers)]

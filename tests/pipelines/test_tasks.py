@@ -64,6 +64,10 @@ def test_what_is_asked_for_wrongly_is_refused_before_a_run_is_opened(storage: St
         do(storage, home, "retrying", "first", start=END)
     with pytest.raises(InputError, match=r"models = 'alls': train\.models has no such kind; did you mean"):
         do(storage, home, "daily", "train", models=("alls",))
+    with pytest.raises(InputError, match="part = 'alls': step 'train' has no such part; did you mean"):
+        do(storage, home, "daily", "train", part="alls")
+    with pytest.raises(InputError, match="part = 'als': step 'gate' has no such part; it is done as a whole"):
+        do(storage, home, "daily", "gate", part="als")
     assert storage.tables.runs.last() == []
 
 

@@ -57,12 +57,22 @@ def do_task(storage: Storage, config: Config, task: Task, progress: Progress) ->
         return given_up(storage, opened_run(storage, chosen, task.end), step, task)
     if task.start is not None and task.start >= task.end:
         raise InputError("start", task.start, f"an interval starts before it ends, at {task.end}")
+    if task.part and step is not None:
+        see_part(config, step, task.part)
     run = opened_run(storage, chosen, task.end, task.start)
     if step is None:
         return {"run": run.id, "state": close_run(storage, chosen, run.id).state}
     if task.names or task.part or task.join:
         return do_parts(storage, config, run, step, task, progress)
     return told(do_step(storage, config, run, step, progress, task.tries, task.force), step)
+
+
+def see_part(config: Config, step: Step, part: str) -> None:
+    """Raises ``InputError`` for a part that the step does not have, before anything is noted."""
+    names = step.parts.load_names()(config) if step.parts is not None else ()
+    if part not in names:
+        remedy = did_you_mean(part, names) if names else "it is done as a whole"
+        raise InputError("part", part, f"step {step.name!r} has no such part; {remedy}")
 
 
 def do_parts(storage: Storage, config: Config, run: Run, step: Step, task: Task, progress: Progress) -> dict[str, Any]:
