@@ -67,7 +67,7 @@ def events_of(count: int) -> pa.Table:
 
 def featured(folder: str, count: int) -> Callable[[], None]:
     """The step's own query over users, run by Spark and brought back."""
-    lake = open_lake(f"file://{tempfile.mkdtemp(dir=folder)}")
+    lake = open_lake(f"file:///{tempfile.mkdtemp(dir=folder)}")
     lake.overwrite("interactions", events_of(count))
 
     def work() -> None:

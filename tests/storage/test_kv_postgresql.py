@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -387,3 +391,42 @@ def wait_for(condition: Callable[[], bool], seconds: float = 20.0) -> None:
     while not condition():
         assert time.monotonic() < end, "it did not happen in time"
         time.sleep(0.01)
+
+
+def backend(store: PostgresKeyValue) -> int:
+    """The process of the server that the next call is for."""
+    ((pid,),) = store._connections.call(lambda connection: connection.execute("SELECT pg_backend_pid()").fetchall())
+    return int(pid)
+
+
+CHANGES: dict[str, Callable[[PostgresKeyValue, bytes], None]] = {
+    "one table": lambda store, value: store.put({"state:u": value, "mark:u": value}),
+    "several tables": lambda store, value: store.put({"state:u": value, "slate:v1:u": value}),
+    "deletion": lambda store, value: store.put({"state:u": value}) if value != b"1" else store.delete(["state:u"]),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_change_that_the_server_comes_to_late_takes_nothing_newer_back(name: str) -> None:
+    """Its process stood still; the same change was made over another connection meanwhile, and then a newer one."""
+    change = CHANGES[name]
+    with closing(open_kv(servers.postgresql(), Patience(timeout_ms=300, connect_ms=5000))) as store:
+        change(store, b"0")
+        pid = backend(store)
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            change(store, b"1")
+            change(store, b"2")
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        wait_for(lambda: not Path(f"/proc/{pid}").exists())
+        assert store.get(["state:u"]) == [b"2"]
+
+
+def test_clocks_that_went_apart_are_compared_again() -> None:
+    with closing(open_kv(servers.postgresql())) as store:
+        store.put({"state:u": b"0"})
+        for connection in store._connections._idle:
+            connection.ahead -= 3600.0
+        store.put({"state:u": b"1"})
+        assert store.get(["state:u"]) == [b"1"]

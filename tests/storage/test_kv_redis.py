@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from collections.abc import Iterator
+from contextlib import closing
 
 import pytest
 import redis
@@ -14,6 +16,7 @@ import servers
 from api import eventually
 from redis_waits import BRISK, fetchable, readable, writable
 from servers_redis import asked
+from tastemaker.config import Patience
 from tastemaker.errors import StorageError, Unavailable
 from tastemaker.storage.kv.redis import RedisKeyValue, open_kv
 
@@ -206,3 +209,12 @@ def test_a_server_that_loads_its_data_or_became_a_replica_is_away(server: server
         kv.put({"a": b"2"})
     asked(server, "REPLICAOF", "NO", "ONE")
     assert eventually(lambda: writable(kv))
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="this system has no such option")
+def test_what_we_stopped_waiting_for_is_not_sent_any_more(server: servers.Redis) -> None:
+    with closing(open_kv(server.url, Patience(timeout_ms=700))) as store:
+        store.put({"a": b"1"})
+        connection = store._servers.client.connection_pool.get_connection()  # type: ignore[attr-defined]  # of one server
+        assert connection._sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 700
+        connection.disconnect()

@@ -11,12 +11,14 @@ the version is published again) the rows are copied aside and merged from there,
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
-from psycopg.errors import UndefinedTable, UniqueViolation
+from psycopg import OperationalError
+from psycopg.errors import DivisionByZero, UndefinedTable, UniqueViolation
 
 from tastemaker.config import Patience
 from tastemaker.errors import InputError
@@ -259,13 +261,20 @@ def parts_of(items: Mapping[str, bytes], times: int = 1) -> Iterator[tuple[bytes
 
 
 def run(connection: Connection, statements: Sequence[tuple[str, Sequence[Any]]]) -> None:
-    """All statements in one transaction and one round trip."""
-    if len(statements) == 1:
-        connection.execute(*statements[0])
-    elif statements:
-        with connection.pipeline(), connection.transaction():
-            for statement, parameters in statements:
-                connection.execute(statement, parameters)
+    """All statements in one transaction and one round trip; none of them where the server comes to them too late."""
+    end = connection.deadline()
+    try:
+        if len(statements) == 1:
+            ((statement, parameters),) = statements
+            connection.execute(sql.in_time(statement), [*parameters, end])
+        elif statements:
+            with connection.pipeline(), connection.transaction():
+                for statement, parameters in statements:
+                    connection.execute(statement, parameters)
+                connection.execute(sql.IN_TIME, [end])
+    except DivisionByZero as error:
+        connection.measured = -math.inf  # or one of the clocks was set
+        raise OperationalError("the server came to it after we had stopped waiting, and undid it") from error
 
 
 def copy(connection: Connection, table: str, rows: Sequence[Row]) -> None:

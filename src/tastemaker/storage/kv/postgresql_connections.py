@@ -3,6 +3,10 @@
 The client library waits for an answer as long as it takes. Here every wait has an end: the server ends statements that take
 too long, and where the server itself is silent (stopped, cut off) we end the wait and the connection with it.
 
+A server that is silent may still come to what it was sent, after we have given up and written something newer over another
+connection. So a change carries a deadline: the last moment at which we still wait for it, in the server's own time. A server
+that comes to it later undoes it (``postgresql_tables.in_time``).
+
 The newest idle connection is used first. Before it is used, a look at its socket tells whether the server has closed it
 meanwhile, so a server that was restarted is back for us without a failed call.
 """
@@ -28,6 +32,7 @@ from tastemaker.storage.resilience import Careful
 
 MOST = 8  # connections of one store in one process, beside those of its event loops
 BULK = 30  # times as long as usual that loading, dropping and counting may take
+DRIFT = 60.0  # seconds for which two clocks that were compared are still believed
 SHORTEST = 2  # seconds that the client library gives a server to accept a connection, at least
 AWAY = (psycopg.OperationalError, psycopg.InterfaceError, TimeoutError, OSError)
 REMEDY = "see that PostgreSQL runs, that the URL is right and that its user may create tables"
@@ -60,6 +65,19 @@ class Connection(psycopg.Connection[tuple[Any, ...]], Limit):
 
     def wait(self, gen: Waiting[T], *more: Any, **named: Any) -> T:
         return super().wait(self.bound(gen), *more, **named)
+
+    ahead = 0.0  # of our monotonic clock: the server's, at least
+    measured = -math.inf  # when that was
+
+    def measure(self) -> None:
+        """Compares the clocks. Whatever time the answer took, the server's is no less than this."""
+        ((there,),) = self.execute("SELECT extract(epoch FROM clock_timestamp())::float8").fetchall()
+        self.measured = time.monotonic()
+        self.ahead = there - self.measured
+
+    def deadline(self) -> float:
+        """When we stop waiting for what is sent now, in epoch seconds of the server's clock, or a little earlier."""
+        return time.monotonic() + self.limit + self.ahead
 
     @contextmanager
     def patient(self) -> Generator[None]:
@@ -138,12 +156,16 @@ class Connections:
             except IndexError:  # another thread was faster
                 break
             if usable(connection):
-                return connection
+                return compared(connection)
             connection.close()
         connection = Connection.connect(self.conninfo, autocommit=True)
         connection.limit = self.patience.timeout_ms / 1000
-        connection.execute(greeting(self.patience))
-        return connection
+        try:
+            connection.execute(greeting(self.patience))
+        except BaseException:
+            connection.close()
+            raise
+        return compared(connection)
 
     def _inspect(self, connection: Connection) -> None:
         """After a failure: a connection that is fine and at rest may be used again."""
@@ -172,6 +194,17 @@ async def connect(conninfo: str, patience: Patience) -> AsyncConnection:
         connection = await AsyncConnection.connect(conninfo, autocommit=True)
     connection.limit = patience.timeout_ms / 1000
     await connection.execute(greeting(patience))
+    return connection
+
+
+def compared(connection: Connection) -> Connection:
+    """The same, its clock compared with ours not long ago. One that does not answer is closed."""
+    if time.monotonic() - connection.measured > DRIFT:
+        try:
+            connection.measure()
+        except BaseException:
+            connection.close()
+            raise
     return connection
 
 

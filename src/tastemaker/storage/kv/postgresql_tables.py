@@ -90,6 +90,18 @@ def writing(place: bytes, anew: bool) -> str:
     ) + ("" if anew else " WHERE old.expires <= now()")
 
 
+IN_TIME = "SELECT 1 / (clock_timestamp() < to_timestamp(%s::float8))::int"
+"""The last statement of a change: fails by a division by zero, and so undoes it, behind a time in epoch seconds.
+
+It comes last because the rows are locked then: nobody else can write them between this look at the clock and the end.
+"""
+
+
+def in_time(change: str) -> str:
+    """A single statement that does the same: the change, and behind all of its rows the look at the clock."""
+    return f"WITH done AS ({change} RETURNING 1) {IN_TIME} FROM (SELECT count(*) FROM done) AS counted"
+
+
 def merging(place: bytes, source: str) -> str:
     """Writes all rows of another table."""
     return (

@@ -7,6 +7,7 @@ Both hold the client that everything but requests uses; requests have readers of
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from typing import Any, Protocol
@@ -78,8 +79,20 @@ def keywords(place: Place, patience: Patience) -> dict[str, Any]:
         "socket_connect_timeout": patience.connect_ms / 1000,
         "health_check_interval": IDLE,
         "protocol": 2,
+        "socket_keepalive": True,
+        "socket_keepalive_options": given_up(patience),
     }
     return found | ({"ssl": True, **place.ssl_keywords} if place.tls else {})
+
+
+def given_up(patience: Patience) -> dict[int, int]:
+    """Options of a socket: what the server has not taken by the time that we stop waiting is not sent any more.
+
+    Else the system goes on trying behind a connection that we have closed, and a network that comes back delivers an old write
+    after newer ones. Where the system has no such option (it is Linux's), that may happen.
+    """
+    name = getattr(socket, "TCP_USER_TIMEOUT", None)
+    return {} if name is None else {name: max(1, round(patience.timeout_ms))}
 
 
 def never() -> Retry:
