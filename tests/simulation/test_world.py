@@ -77,8 +77,7 @@ def test_what_was_consumed_is_wanted_less_and_its_genre_too_until_it_fades() -> 
     assert tired < neighbour
     world.people.arrive(world.settings, world.seed, user, np.array([30.0]))
     world.people.intents[user] = 0
-    rested = world.people.sated(user, 30.0)
-    assert rested.max() < 1e-3
+    assert world.people.weariness[user].max() < 1e-3
 
 
 def test_bait_is_clicked_more_and_enjoyed_less() -> None:

@@ -82,10 +82,6 @@ class People:
         self.last[users] = days
         self.next[users] = np.inf
 
-    def sated(self, users: Ints, _day: float) -> Doubles:
-        """(users, genres) how weary each is of each."""
-        return np.asarray(self.weariness[users])
-
     def sate(self, users: Ints, genres: Ints, how_much: Doubles, days: Doubles | None = None, rested: float = 1.0) -> None:
         """Adds weariness; with ``days``, what was there has faded until then."""
         if days is not None:

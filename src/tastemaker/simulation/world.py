@@ -68,15 +68,17 @@ class World:
     def affinity(self, users: Ints, items: Ints) -> Doubles:
         """(users, items) before chance: logits of a click on what is seen. ``items``: (users, items), or one row for all."""
         of, people, things = self.settings, self.people, self.things
-        items = np.broadcast_to(items, (len(users), np.shape(items)[-1]))
         mood = people.tastes[users] + of.intent * self.centres[people.intents[users]]
-        appeal = (np.einsum("ud,uid->ui", mood, things.vectors[items]) - self.middle) / self.scale
-        genres = things.genres[items]
-        weary = of.satiation * np.take_along_axis(people.sated(users, self.day), genres, 1)
-        age = self.day - things.born[items]
-        novelty = of.fresh * np.exp(-np.maximum(age, 0.0) / of.faded)
+        if items.ndim == 1:  # one row for all: products of whole matrices
+            dots = mood @ things.vectors[items].T
+            weary = people.weariness[users][:, things.genres[items]]
+        else:
+            dots = np.einsum("ud,uid->ui", mood, things.vectors[items])
+            weary = np.take_along_axis(people.weariness[users], things.genres[items], 1)
+        novelty = of.fresh * np.exp(-np.maximum(self.day - things.born[items], 0.0) / of.faded)
         again = of.repeated * self.consumed[users[:, None], items]
-        return np.asarray(of.base + of.appeal * appeal + things.quality[items] + novelty - weary - again)
+        appeal = of.appeal * (dots - self.middle) / self.scale
+        return np.asarray(of.base + appeal + things.quality[items] + novelty - of.satiation * weary - again)
 
     def truth(self, users: npt.ArrayLike, items: npt.ArrayLike) -> Doubles:
         """(users, items) the chance of a click on each, if it is seen, and once chance has been averaged over nothing."""
