@@ -8,12 +8,12 @@ does not hold. Measured on two cores of an EPYC, 24 GiB, Spark 4.3.0, 64 factors
 digits change with the number of its blocks:
 
     ml-1m        here    recall@10 0.0985  ndcg@10 0.0494   0.2 s
-    ml-1m        MLlib   recall@10 0.0972  ndcg@10 0.0488  21.3 s
+    ml-1m        MLlib   recall@10 0.0972  ndcg@10 0.0488  19.3 s
     ml-1m-time   here    recall@10 0.0449  ndcg@10 0.2601   0.1 s
-    ml-1m-time   MLlib   recall@10 0.0439  ndcg@10 0.2576  12.2 s
+    ml-1m-time   MLlib   recall@10 0.0439  ndcg@10 0.2576  11.5 s
 
-    daily  here     11.6 s: ingest 1.5  features  0.9  train  1.5  evaluate 0.7  gate 0.5  publish 6.4
-    daily  Spark    71.9 s: ingest 1.8  features 15.4  train 39.0  evaluate 3.9  gate 2.7  publish 9.1
+    daily  here     11.9 s: ingest 1.7  features  1.1  train  1.6  evaluate 0.8  gate 0.5  publish 6.2
+    daily  Spark    73.8 s: ingest 1.9  features 17.3  train 40.2  evaluate 3.9  gate 2.5  publish 8.1
 """
 
 from __future__ import annotations

@@ -201,7 +201,7 @@ def test_bytes_are_those_of_a_hand() -> None:
 
 def test_hours_of_the_run_are_those_of_a_hand() -> None:
     made = plan(WORK, made_up(trained=0.036, prepared=0.01, featured=0.02, judged=3, composed=6, block_score=0.1, archived=0.5,
-                              archived_decision=0.5, spark_featured=0.1, spark_trained=0.36))  # fmt: skip
+                              archived_decision=0.5, spark_featured=0.1, spark_prepared=0.05, spark_trained=0.36))  # fmt: skip
     assert value(made, "archive") == 24
     assert value(made, "features") == 4.8
     assert value(made, "a training set") == 2.4
@@ -211,8 +211,8 @@ def test_hours_of_the_run_are_those_of_a_hand() -> None:
     alone = 24 + 500 * 2 * 7 / 3600 + 1000 * 10 / 3600
     assert value(made, "hours of the run") == pytest.approx(alone + (4.8 + 16 + 3 * 2.4) / 4, rel=1e-3)
     assert value(made, "training memory") == pytest.approx(1010 * (4 * 12 + 256 + 60) + 4.096e9 + 268.4e6, rel=1e-3)
-    assert value(made, "Spark cores, als here") == pytest.approx((24 + 72 + 10_000 / 3600) * 1.5 / 2, rel=1e-3)
-    assert value(made, "Spark cores, als too") == pytest.approx((24 + 72 + 160 + 10_000 / 3600) * 1.5 / 2, rel=1e-3)
+    assert value(made, "Spark cores, als here") == pytest.approx((24 + 36 + 10_000 / 3600) * 1.5 / 2, rel=1e-3)
+    assert value(made, "Spark cores, als too") == pytest.approx((24 + 36 + 160 + 10_000 / 3600) * 1.5 / 2, rel=1e-3)
 
 
 def test_figures_have_units_that_are_known_and_values_above_nothing() -> None:

@@ -69,8 +69,7 @@ def run(storage: Storage, config: Config, door: socket.socket, metrics_port: int
 
     runs = RunMetrics(storage)
     with endpoint(metrics_port, dict, before=runs.refresh):
-        server(create_app(storage, config), config).run([door])
-    runs.stop()
+        server(create_app(storage, config, runs=runs), config).run([door])
 
 
 def keep(context: click.Context, door: socket.socket, workers: int, metrics_port: int | None) -> None:

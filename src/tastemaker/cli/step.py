@@ -14,10 +14,8 @@ import msgspec
 from tastemaker.cli.session import opened, steps
 from tastemaker.pipelines.answers import answer
 from tastemaker.pipelines.catalog import pipeline as find
+from tastemaker.pipelines.task_command import SKIPPED
 from tastemaker.pipelines.tasks import Task, do_task, moment
-
-SKIPPED = 99
-"""The exit code of a step that was skipped: what Airflow's operators take for "skip", unless told otherwise."""
 
 
 @click.command()

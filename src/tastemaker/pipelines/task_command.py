@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+SKIPPED = 99
+"""The exit code of a step that was skipped: what Airflow's operators take for "skip", unless told otherwise."""
+
 
 def command_of(asked: Mapping[str, Any], part: str = "") -> list[str]:
     """The words behind ``tastemaker``.

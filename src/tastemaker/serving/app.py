@@ -31,11 +31,16 @@ from tastemaker.storage import Storage
 STATUS: dict[type[Exception], int] = {NotFound: 404, Conflict: 409, StorageError: 503}
 
 
-def create_app(storage: Storage, config: Config, nearline: Callable[[], dict[str, object]] | None = None) -> Hot:
-    """The ASGI application over open stores. The caller closes the stores after the server has stopped."""
+def create_app(
+    storage: Storage, config: Config, nearline: Callable[[], dict[str, object]] | None = None, runs: RunMetrics | None = None
+) -> Hot:
+    """The ASGI application over open stores. The caller closes the stores after the server has stopped.
+
+    ``runs``: what looks at the runs for /metrics, where the caller shows them elsewhere, too; it ends with the application.
+    """
     current = Current(storage, config)
     recommending = Recommending(storage, config, current)
-    runs = RunMetrics(storage)
+    runs = runs or RunMetrics(storage)
     parts = Parts(config, storage, current, recommending, Ingest(storage, config), Auth(storage, config), runs, nearline)
 
     @asynccontextmanager

@@ -33,10 +33,9 @@ def do_there(asked: str, part: str = "") -> Any:
     return answered(asked, part)
 
 
-class HereOperator(DecoratedOperator, PythonOperator):
-    """A step in the environment of Airflow."""
+class StepOperator(DecoratedOperator):
+    """What both places have in common: the answer becomes a state, a sentence, an event of an asset."""
 
-    custom_operator_name = "@task.tastemaker"
     operator_extra_links = property(lambda _: links())
 
     def __init__(self, *, python_callable: Any, op_args: Any, op_kwargs: Any, **arguments: Any) -> None:
@@ -47,19 +46,17 @@ class HereOperator(DecoratedOperator, PythonOperator):
         return settled(super().execute(context), context, text_of(self))
 
 
-class ThereOperator(DecoratedOperator, ExternalPythonOperator):
+class HereOperator(StepOperator, PythonOperator):
+    """A step in the environment of Airflow."""
+
+    custom_operator_name = "@task.tastemaker"
+
+
+class ThereOperator(StepOperator, ExternalPythonOperator):
     """A step in another Python, which needs tastemaker and no Airflow."""
 
     template_fields = ExternalPythonOperator.template_fields
     custom_operator_name = "@task.tastemaker_external"
-    operator_extra_links = property(lambda _: links())
-
-    def __init__(self, *, python_callable: Any, op_args: Any, op_kwargs: Any, **arguments: Any) -> None:
-        called = {"python_callable": python_callable, "op_args": op_args, "op_kwargs": op_kwargs}
-        super().__init__(kwargs_to_upstream=called, **called, **arguments)
-
-    def execute(self, context: Context) -> Any:
-        return settled(super().execute(context), context, text_of(self))
 
 
 class Place(Protocol):

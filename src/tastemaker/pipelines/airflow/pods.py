@@ -16,7 +16,7 @@ from tastemaker.config import Airflow
 from tastemaker.errors import MissingExtra
 from tastemaker.pipelines.airflow.links import links
 from tastemaker.pipelines.airflow.settling import settled
-from tastemaker.pipelines.task_command import command_of
+from tastemaker.pipelines.task_command import SKIPPED, command_of
 
 try:
     from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator
@@ -24,7 +24,6 @@ except ImportError as missing:
     raise MissingExtra("kubernetes", "airflow.image") from missing
 
 ANSWER = "/airflow/xcom/return.json"  # where Airflow's sidecar looks
-SKIPPED = 99
 
 
 class PodOperator(KubernetesPodOperator):  # type: ignore[misc,unused-ignore]  # of no known type where the provider is missing

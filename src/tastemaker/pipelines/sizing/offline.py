@@ -23,18 +23,16 @@ EXECUTOR = 4
 
 def here(of: Terms) -> Section:
     """The daily run on one machine: archive, evaluate and publish use one core, features and training all."""
-    work, kept = of.work, of.term("events kept")
+    kept = of.term("events kept")
     archived = of.events * of.rate("archived") + of.term("requests a day") * of.rate("archived_decision")
     archive = of.keep(figure("archive", archived / HOUR, "h", "archive"))
     features = of.keep(figure("features", kept * of.rate("featured") / HOUR, "h", "features"))
     prepared = of.keep(figure("a training set", kept * of.rate("prepared") / HOUR, "h", "a training set"))
-    learnt = of.term("events in histories") * of.factors * amount(work.epochs, "epochs") * of.rate("trained")
-    train = of.keep(figure("train als", learnt * amount(TRAININGS, "trainings") / HOUR, "h", "train als"))
+    train = of.keep(figure("train als", learning(of, "epochs", "trained") / HOUR, "h", "train als"))
     judged = of.rate("judged") + of.items * of.factors * of.rate("block_score")
     models = amount(2, "models")
     evaluate = of.keep(figure("evaluate", of.users * of.active * models * judged / HOUR, "h", "evaluate"))
-    composed = of.rate("composed") + of.items * of.factors * of.rate("block_score")
-    publish = of.keep(figure("publish", of.users * composed / HOUR, "h", "publish"))
+    publish = of.keep(figure("publish", composing(of) / HOUR, "h", "publish"))
     alone = archive.amount + evaluate.amount + publish.amount
     shared = features.amount + train.amount + amount(READERS, "times") * prepared.amount
     return of.section(
@@ -51,16 +49,25 @@ def memory(of: Terms) -> Amount:
     return (of.users + of.items) * row + amount(DUCKDB, "DuckDB", "B") + amount(PROCESS, "process", "B")
 
 
+def learning(of: Terms, rounds: str, rate: str) -> Amount:
+    """Training of als: the twin and the model."""
+    once = of.term("events in histories") * of.factors * amount(of.work.epochs, rounds) * of.rate(rate)
+    return once * amount(TRAININGS, "trainings")
+
+
+def composing(of: Terms) -> Amount:
+    """Everybody's slate, wherever that is done."""
+    return of.users * (of.rate("composed") + of.items * of.factors * of.rate("block_score"))
+
+
 def spark(of: Terms) -> Section:
     """The heavy steps on a cluster, done within the window."""
-    work, kept = of.work, of.term("events kept")
+    kept = of.term("events kept")
     features = of.keep(figure("features on Spark", kept * of.rate("spark_featured") / HOUR, "h"))
-    prepared = of.keep(figure("training sets on Spark", kept * amount(READERS, "times") * of.rate("spark_featured") / HOUR, "h"))
-    learnt = of.term("events in histories") * of.factors * amount(work.epochs, "iterations") * of.rate("spark_trained")
-    train = of.keep(figure("train on Spark", learnt * amount(TRAININGS, "trainings") / HOUR, "h"))
-    composed = of.rate("composed") + of.items * of.factors * of.rate("block_score")
-    publish = of.keep(figure("publish on Spark", of.users * composed / HOUR, "h"))
-    window = amount(work.window, "window", "h")
+    prepared = of.keep(figure("training sets on Spark", kept * amount(READERS, "times") * of.rate("spark_prepared") / HOUR, "h"))
+    train = of.keep(figure("train on Spark", learning(of, "iterations", "spark_trained") / HOUR, "h"))
+    publish = of.keep(figure("publish on Spark", composing(of) / HOUR, "h"))
+    window = amount(of.work.window, "window", "h")
     most = features.amount + prepared.amount + publish.amount
     few = of.keep(figure("Spark cores, als here", most * of.margin / window, "cores", "on Spark"))
     all_ = of.keep(figure("Spark cores, als too", (most + train.amount) * of.margin / window, "cores", "on Spark"))

@@ -30,7 +30,7 @@ SLOW = 0.01
 LARGE_COUNTERS = 1e7
 """Bytes of one partition's counters from which writing them each second is a load of its own."""
 LARGE_LOG = 1e14
-"""Bytes of broker diskss from which keeping all events there is questionable."""
+"""Bytes of broker disks from which keeping all events there is questionable."""
 
 
 @dataclass(frozen=True)

@@ -66,7 +66,8 @@ KNOWN: dict[str, Known] = {
     "redis_event": Known("s", "CPU of Redis an event", "What Redis itself works for an event with its state and slate."),
     "postgres_event": Known("s", "CPU of PostgreSQL an event", "What PostgreSQL itself works for such an event."),
     # Spark
-    "spark_featured": Known("s", "CPU an event of features", "Grouping events by user on Spark, for each event."),
+    "spark_featured": Known("s", "CPU an event of features", "The queries of the step `features` on Spark, for each event."),
+    "spark_prepared": Known("s", "CPU an event prepared", "The query of the training set on Spark, for each event."),
     "spark_trained": Known("s", "CPU a pair and factor and iteration", "MLlib's ALS, for each pair, factor and iteration."),
 }  # fmt: skip
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ibis
+import ibis.expr.types as ir
 
-from tastemaker.config import Config
+from tastemaker.config import Config, Rewards
 from tastemaker.features import catalog, table
 from tastemaker.pipelines import engines
 from tastemaker.pipelines.pipeline import Outcome, Progress, Window, summary_of
@@ -26,9 +27,14 @@ def features(storage: Storage, config: Config, window: Window, progress: Progres
     written: dict[str, int] = {}
     for done, key in enumerate(KEYS):
         progress(done, len(KEYS), f"{key} features")
-        requests = events.select(key).distinct().mutate(at=ibis.literal(window.end, "int64"))
-        wanted = [feature for feature in catalog.FEATURES if feature.key == key and feature.name != "user_recent"]
-        found = engine.rows(table.point_in_time(requests, events, wanted, rewards=config.rewards, views=views).order_by(key))
+        found = engine.rows(features_of(key, events, views, config.rewards, window.end))
         written[f"{key}_features"] = storage.lake.overwrite(f"{key}_features", found)
         rows[f"{key}_features"] = len(found)
     return Outcome({"rows": rows, "versions": written, "catalog": catalog.version()})
+
+
+def features_of(key: str, events: ir.Table, views: ir.Table | None, rewards: Rewards, at: int) -> ir.Table:
+    """All features of everybody, or everything, that has an event, as they are at a time."""
+    requests = events.select(key).distinct().mutate(at=ibis.literal(at, "int64"))
+    wanted = [feature for feature in catalog.FEATURES if feature.key == key and feature.name != "user_recent"]
+    return table.point_in_time(requests, events, wanted, rewards=rewards, views=views).order_by(key)

@@ -1,6 +1,6 @@
 """The step ``monitor``: what was served in the window, into the metrics history.
 
-A run is a process of its own; the server beside it reads the history and shows it on /metrics (``pipelines/schedule.py``).
+A run is a process of its own; servers read the history and show it on /metrics (``monitoring/runs.py``).
 """
 
 from __future__ import annotations
