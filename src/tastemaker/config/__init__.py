@@ -8,6 +8,7 @@ the file (values of the environment are read as TOML, else as text). Unknown key
 from __future__ import annotations
 
 from tastemaker.config.airflow import Airflow, Cron
+from tastemaker.config.experimenting import Experiments, Metric, Slates, with_settings
 from tastemaker.config.loading import FILE, PREFIX, TO, decode, hide, keys, leaves, load, read_value
 from tastemaker.config.section import Section
 from tastemaker.config.sections import (
@@ -29,7 +30,7 @@ from tastemaker.config.sections import (
 from tastemaker.config.watching import Retention, Rule, Watch
 
 __all__ = [
-    "FILE", "PREFIX", "TO", "Airflow", "Config", "Connect", "Cron", "Evaluate", "Gate", "Log", "Patience", "Publish", "Retention",
-    "Reward", "Rewards", "Rule", "Schedule", "Section", "Serving", "Spark", "Streaming", "Train", "Watch", "decode", "hide",
-    "keys", "leaves", "load", "read_value",
+    "FILE", "PREFIX", "TO", "Airflow", "Config", "Connect", "Cron", "Evaluate", "Experiments", "Gate", "Log", "Metric",
+    "Patience", "Publish", "Retention", "Reward", "Rewards", "Rule", "Schedule", "Section", "Serving", "Slates", "Spark",
+    "Streaming", "Train", "Watch", "decode", "hide", "keys", "leaves", "load", "read_value", "with_settings",
 ]  # fmt: skip

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, field
 
 from tastemaker.config.airflow import Airflow
+from tastemaker.config.experimenting import Experiments, Slates
 from tastemaker.config.section import Section
 from tastemaker.config.watching import Retention, Watch
 
@@ -214,6 +215,8 @@ class Config(Section, frozen=True):
     gate: Gate = Gate()
     publish: Publish = Publish()
     serving: Serving = Serving()
+    slates: Slates = Slates()
+    experiments: Experiments = Experiments()
     streaming: Streaming = Streaming()
     schedule: Schedule = Schedule()
     airflow: Airflow = Airflow()
