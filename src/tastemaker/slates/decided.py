@@ -20,6 +20,7 @@ LATE = ("id", "time", "latency_ms", "surface", "session")
 _TAG = b"\xa4type\xa8decision"
 _BLANK = _TAG + b"\xa2id\xa0\xa4time\x00"  # how a decision without id and time begins, behind the head of the map
 _times = struct.Struct(">6sQ12sd")
+_count = struct.Struct(">H")
 _text = msgspec.msgpack.Encoder().encode
 
 
@@ -39,9 +40,19 @@ def opening_of(
         "", 0, user, feature_snapshot=f"{offset}", policy=POLICY, models=(version,) if version else (), reward=reward,
         rung=rung, eligible=eligible, slots=slots_of(items),
     )  # fmt: skip
+    return sealed(decision)
+
+
+def sealed(decision: Decision) -> bytes:
+    """A decision without id, time and the other late fields as ``completed`` takes it."""
     head, _, fields = encode_event(decision).partition(_BLANK)
     count = head[0] & 15 if len(head) == 1 else int.from_bytes(head[1:], "big")
     return struct.pack(">BH", 0xDE, count - 2 + len(LATE)) + _TAG + fields
+
+
+def with_arms(opening: bytes, arms: bytes) -> bytes:
+    """An opening, stored ones too, whose decision names the arms of its unit: ``arms`` is that field with its name, packed."""
+    return b"\xde%b%b%b" % (_count.pack(_count.unpack_from(opening, 1)[0] + 1), opening[3:], arms)
 
 
 def place_of(surface: str, session: str | None) -> bytes:
