@@ -21,6 +21,7 @@ from tastemaker.errors import InputError, did_you_mean
 HOLDOUT = "holdout"  # salt of those who take part in nothing
 NEAR = 1e-9
 BITS = 53
+LONGEST = 256  # characters of an event's id
 
 
 def bucket(salt: str, unit: str) -> float:
@@ -31,6 +32,18 @@ def bucket(salt: str, unit: str) -> float:
     """
     digest = blake2b(f"{salt}:{unit}".encode(), digest_size=8).digest()
     return (int.from_bytes(digest, "big") >> (64 - BITS)) / (1 << BITS)
+
+
+def exposure_id(experiment: str, version: int, unit: str) -> str:
+    """The id of the event that a unit met an experiment: the same whoever logs it. Very long units stand by their hash.
+
+    >>> exposure_id("cards", 2, "ann")
+    'exposure-cards-2-ann'
+    """
+    name = f"exposure-{experiment}-{version}-{unit}"
+    if len(name) <= LONGEST:
+        return name
+    return f"exposure-{experiment}-{version}-{blake2b(unit.encode(), digest_size=16).hexdigest()}"
 
 
 @dataclass(frozen=True)

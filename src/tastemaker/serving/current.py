@@ -1,6 +1,6 @@
-"""What this process answers with: live models, catalogue, trending counters, and a popular list for the worst hour.
+"""What this process answers with: live models, catalogue, trending counters, experiments, and a popular list for the worst hour.
 
-A thread looks at three small values of the online store a few times a second and loads what changed beside the traffic;
+A thread looks at four small values of the online store a few times a second and loads what changed beside the traffic;
 the finished ``Now`` is swapped in with one assignment, so a request sees one state from beginning to end.
 """
 
@@ -16,7 +16,11 @@ import msgspec
 from tastemaker import telemetry
 from tastemaker.config import Config
 from tastemaker.domain import Scored
+from tastemaker.experiments.assignment import Assigner
+from tastemaker.registry.experiments import running
 from tastemaker.registry.live import Bundle, load
+from tastemaker.serving.arm_models import ArmModels
+from tastemaker.serving.arms import Arms, Way
 from tastemaker.slates.catalogue import Catalogue
 from tastemaker.slates.compose import compose, rehearse
 from tastemaker.slates.sources import Shelf, Taste, Wish
@@ -34,6 +38,17 @@ class Now:
     shelf: Shelf = field(default_factory=Shelf)
     popular: tuple[Scored, ...] = ()  # what everybody gets when nothing else can be read
     trending: bytes | None = None  # as read, to see a change
+    runs: bytes | None = None  # the experiments, as read
+    arms: Arms = field(default_factory=lambda: Arms(Assigner(), Way(), {}))
+
+    @property
+    def experiments(self) -> Assigner:
+        return self.arms.assigner
+
+    @cached_property
+    def asks(self) -> bool:
+        """Whether a request may be in an arm, or its slate be drawn."""
+        return bool(self.arms)
 
     @property
     def catalogue(self) -> Catalogue:
@@ -54,8 +69,11 @@ class Current:
 
     def __init__(self, storage: Storage, config: Config) -> None:
         self.storage, self.config = storage, config
-        self.now = Now(shelf=Shelf(because=config.serving.because))
+        shelf = Shelf(because=config.serving.because)
+        self.now = Now(shelf=shelf, arms=Arms(Assigner(), Way("", shelf, config.slates), {}))
         self.failure: BaseException | None = None
+        self.models = ArmModels(storage)
+        self.lame: dict[str, str] = {}  # arms that cannot be served, and why
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -77,34 +95,54 @@ class Current:
         failure: Exception | None = None
         with self._lock:
             now = self.now
-            pointer, stamp, trending = self.storage.kv.get([keys.LIVE, keys.CATALOG, keys.TRENDING])
-            bundle = now.bundle
+            pointer, stamp, trending, runs = self.storage.kv.get([keys.LIVE, keys.CATALOG, keys.TRENDING, keys.EXPERIMENTS])
+            bundle, assigner = now.bundle, now.experiments
             if pointer != bundle.pointer:
                 try:
                     bundle = load(self.storage.models, pointer)
                 except Exception as error:
                     failure = error
+            if runs != now.runs:
+                try:
+                    assigner = Assigner(running(runs), self.config.experiments.holdout)
+                except Exception as error:  # those that ran go on
+                    failure, runs = error, now.runs
+            models = self.models.of((draw.experiment for draw in assigner.draws), bundle)
             if bundle.live is not None:
                 telemetry.LIVE_AGE.set(time.time() - bundle.live.made / 1000)
             catalogue = self._catalogue(now.catalogue, int(stamp or 0))
-            if bundle is now.bundle and catalogue is now.catalogue and trending == now.trending:
+            same = bundle is now.bundle and catalogue is now.catalogue and trending == now.trending
+            if same and assigner is now.experiments and models is now.arms.models:
                 return failure
-            shelf = Shelf(
-                catalogue,
-                bundle.model,
-                bundle.fallback,
-                _trending(trending) if trending is not None else (),
-                self.config.serving.because,
-                self.config.rewards.half_life_days,
-            )
+            shelf = now.shelf if same else self._shelf(bundle, catalogue, trending)
             if bundle is not now.bundle:
                 rehearse(shelf)
-            popular = compose(shelf, Taste(), Wish(self.config.publish.slate)).items
-            self.now = Now(bundle, shelf, popular, trending)
+            arms = Arms(assigner, Way(bundle.version, shelf, self.config.slates), models)
+            popular = now.popular if same else compose(shelf, Taste(), Wish(self.config.publish.slate)).items
+            self.now = Now(bundle, shelf, popular, trending, runs, arms)
+            self._tell(arms)
         if bundle.live is not None:
             telemetry.LIVE.clear()
             telemetry.LIVE.labels(bundle.live.version, bundle.live.kind).set(1)
         return failure
+
+    def _shelf(self, bundle: Bundle, catalogue: Catalogue, trending: bytes | None) -> Shelf:
+        return Shelf(
+            catalogue,
+            bundle.model,
+            bundle.fallback,
+            _trending(trending) if trending is not None else (),
+            self.config.serving.because,
+            self.config.rewards.half_life_days,
+        )
+
+    def _tell(self, arms: Arms) -> None:
+        """Says once of an arm that it cannot be served. Readiness shows it for as long as it lasts."""
+        broken = arms.broken
+        for arm, why in broken.items():
+            if arm not in self.lame:
+                telemetry.log.error("arm_not_served", arm=arm, error=why, models=self.models.failures)
+        self.lame = broken
 
     def _catalogue(self, known: Catalogue, stamp: int) -> Catalogue:
         if stamp == known.stamp and (known.items or self.now.popular):

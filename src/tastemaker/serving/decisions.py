@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Callable
 from concurrent.futures import Future
 
 from tastemaker import telemetry
@@ -22,8 +23,9 @@ MOST = 2048
 class Decisions:
     """The gathering place of one event loop. A decision's id is the process's ``prefix`` and a number."""
 
-    def __init__(self, storage: Storage) -> None:
-        self.storage = storage
+    def __init__(self, storage: Storage, lost: Callable[[], None] = lambda: None) -> None:
+        """``lost`` is called, in any thread, when the log has failed to take some."""
+        self.storage, self._told = storage, lost
         self.prefix = os.urandom(6).hex().encode()
         self.lost = 0
         self._waiting: list[Packed] = []
@@ -40,10 +42,14 @@ class Decisions:
         self._rungs.append(rung)
         if seconds is not None:
             self._seconds.append(seconds)
-        if len(waiting) == 1:
+        if len(self._rungs) == 1:
             asyncio.get_running_loop().call_later(GATHER, self.flush)
         elif len(waiting) >= MOST:
             self.flush()
+
+    def beside(self, event: Packed) -> None:
+        """An event that goes to the log with the decision that is taken next."""
+        self._waiting.append(event)
 
     def flush(self) -> None:
         """Hands over what has gathered."""
@@ -58,6 +64,7 @@ class Decisions:
 
     def _done(self, done: Future[list[Position]], count: int) -> None:
         if (error := done.exception()) is not None:
+            self._told()
             before, self.lost = self.lost, self.lost + count
             telemetry.EVENTS.labels("decision", "lost").inc(count)
             if before.bit_length() != self.lost.bit_length():  # now and then: a full disk must not be filled by its log

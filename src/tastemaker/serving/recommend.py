@@ -22,10 +22,13 @@ from tastemaker.config import Config
 from tastemaker.domain import History, Scored, UserState
 from tastemaker.errors import Unavailable
 from tastemaker.features import states
+from tastemaker.serving.arms import Placed, seed_of, segment_of
+from tastemaker.serving.composing import Answer, Request, composed
 from tastemaker.serving.current import Current, Now
 from tastemaker.serving.decisions import Decisions
-from tastemaker.slates.compose import compose, shortage
-from tastemaker.slates.decided import HOME, completed, opening_of, place_of
+from tastemaker.serving.exposures import Exposures
+from tastemaker.slates.compose import shortage
+from tastemaker.slates.decided import HOME, completed, opening_of, place_of, with_arms
 from tastemaker.slates.sources import Taste, Wish
 from tastemaker.slates.stored import HEAD, RUNG_NAMES, body_of, decode_front, decode_whole, tail_of
 from tastemaker.storage import Storage, keys
@@ -46,15 +49,6 @@ class Ask(Struct, frozen=True, gc=False):
     session: str | None = None
 
 
-class Answer(Struct, frozen=True, gc=False):
-    """An answer before it has its decision id: the finished items and what is logged of them, both as bytes."""
-
-    rung: str
-    made: int
-    opening: bytes  # of the decision
-    tail: bytes  # of the JSON
-
-
 class Recommending:
     """Answers requests. One per process."""
 
@@ -63,7 +57,8 @@ class Recommending:
         self.pool = ThreadPoolExecutor(2, thread_name_prefix="tastemaker-compose")
         self.deadline = config.serving.deadline_ms / 1000
         self.k = config.serving.k
-        self.decisions = Decisions(storage)
+        self.exposures = Exposures()
+        self.decisions = Decisions(storage, self.exposures.forget)
         self._count = itertools.count()
         self._failures, self._told = 0, -1.0  # reads since the operator was told, and when
 
@@ -71,6 +66,9 @@ class Recommending:
         """The plainest request, as most are: the front of the stored slate, if it is up to date; else None."""
         now = self.current.now
         try:
+            placed = self._place(user, "home", "", now, began) if now.asks else None
+            if placed is not None and (now.arms.targeted or not placed.stored):
+                return None
             kv = self.storage.kv
             if not kv.immediate:
                 return None  # the event loop does not wait for a server
@@ -84,23 +82,56 @@ class Recommending:
             return None  # the careful way says what is wrong
         end, moment = HEAD.size + length, time.time()
         name = b"%b-%x" % (self.decisions.prefix, next(self._count))
+        opening = (
+            front[end:]
+            if placed is None
+            else self._in_arms(placed, user, front[end:], RUNG_NAMES[rung] in placed.plan.rungs, moment)
+        )
         seconds = time.perf_counter() - began
-        packed = Packed(user, completed(front[end:], HOME, name, moment, seconds))
-        self.decisions.take(packed, RUNG_NAMES[rung], seconds)
+        self.decisions.take(Packed(user, completed(opening, HOME, name, moment, seconds)), RUNG_NAMES[rung], seconds)
         return ANSWER % (name, age_of(made, moment), front[HEAD.size : end])
 
     async def answer(self, ask: Ask, began: float) -> bytes:
         """The JSON of an answer; its decision is on its way to the log."""
         now = self.current.now
-        ready = await self._stored(ask, now, began) if ask.category is None else None
-        return self.finish(ask, ready or await self._from_history(ask, now, began), began)
+        placed = await self._placed(ask, now, began)
+        ready = await self._stored(ask, now, began, placed) if ask.category is None and placed.stored else None
+        return self.finish(ask, ready or await self._from_history(ask, now, began, placed), began, placed)
 
     async def answer_session(self, ask: Ask, history: History, preferences: dict[str, float]) -> bytes:
         """The same for a stranger whose history comes with the request."""
-        began = time.perf_counter()
-        taste = Taste(history, preferences)
-        answer = await self._in_time(self.current.now, ask, taste, began)  # no stored slate: a session may bear a user's id
-        return self.finish(ask, answer, began)
+        began, now = time.perf_counter(), self.current.now
+        placed = self._place(ask.session, ask.surface, "", now, began)
+        answer = await self._in_time(now, ask, Taste(history, preferences), began, placed)  # a session may bear a user's id:
+        return self.finish(ask, answer, began, placed)  # no stored slate for it
+
+    # ── experiments ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _place(self, unit: str | None, surface: str, segment: str, now: Now, began: float) -> Placed:
+        """The arms of a unit, and whether this answer is drawn."""
+        return now.arms.place(unit, surface, segment, seed_of(self.decisions.prefix, unit or "", began))
+
+    async def _placed(self, ask: Ask, now: Now, began: float) -> Placed:
+        """The same where the user's segment may have to be read. While it cannot be, the user is in none."""
+        if not now.asks:
+            return now.arms.nobody
+        segment = ""
+        if now.arms.targeted:
+            try:
+                (packed,) = await self._read((keys.state(ask.user),), began)
+                segment = segment_of(packed).segment if packed is not None else ""
+            except Exception as error:
+                self._failed(error)
+        return self._place(ask.user, ask.surface, segment, now, began)
+
+    def _in_arms(self, placed: Placed, unit: str, opening: bytes, own: bool, moment: float) -> bytes:
+        """The decision with its arms. Where the answer depends on them, the unit's exposure goes to the log before it."""
+        if not placed.assignments:
+            return opening
+        if own:
+            for event in self.exposures.of(placed, unit, moment):
+                self.decisions.beside(event)
+        return with_arms(opening, placed.plan.packed)
 
     # ── reading ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -127,7 +158,7 @@ class Recommending:
             telemetry.log.error("online_store_failed", error=str(error), times=self._failures)
             self._told, self._failures = moment, 0
 
-    async def _stored(self, ask: Ask, now: Now, began: float) -> Answer | None:
+    async def _stored(self, ask: Ask, now: Now, began: float, placed: Placed) -> Answer | None:
         """The stored slate, where it is up to date and answers the request."""
         version = now.bundle.version
         try:
@@ -136,12 +167,13 @@ class Recommending:
             if front is None or (mark is not None and states.offset_of(mark) > front.offset):
                 return None
             if ask.k == front.count and not ask.exclude and front.stamp == now.catalogue.stamp:
-                return Answer(front.rung, front.made, front.opening, front.tail)
+                return Answer(front.rung, front.made, front.opening, front.tail, front.rung in placed.plan.rungs)
             (whole,) = await self._read((keys.whole(version, ask.user),), began)
         except Exception as error:
             self._failed(error)
             return None
-        return self._pick(ask, now, front.rung, whole)
+        picked = self._pick(ask, now, front.rung, whole)
+        return replace(picked, own=front.rung in placed.plan.rungs) if picked is not None else None
 
     def _pick(self, ask: Ask, now: Now, rung: str, whole: bytes | None, note: str = "") -> Answer | None:
         """The first ``k`` items of the whole stored slate that may be shown; None when it holds too few."""
@@ -168,7 +200,7 @@ class Recommending:
 
     # ── composing ───────────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def _from_history(self, ask: Ask, now: Now, began: float) -> Answer:
+    async def _from_history(self, ask: Ask, now: Now, began: float, placed: Placed) -> Answer:
         """The answer composed from the user's history as it is now; the stored slate is at hand should that take too long."""
         state, whole = UserState(ask.user, 0), None
         try:
@@ -176,14 +208,14 @@ class Recommending:
             state = states.unpack(packed) if packed is not None else state
         except Exception as error:
             self._failed(error)
-        return await self._in_time(now, ask, Taste(state.history, state.preferences), began, state.offset, whole)
+        return await self._in_time(now, ask, Taste(state.history, state.preferences), began, placed, state.offset, whole)
 
     async def _in_time(
-        self, now: Now, ask: Ask, taste: Taste, began: float, offset: int = -1, whole: bytes | None = None
+        self, now: Now, ask: Ask, taste: Taste, began: float, placed: Placed, offset: int = -1, whole: bytes | None = None
     ) -> Answer:
         loop = asyncio.get_running_loop()
         try:
-            work = loop.run_in_executor(self.pool, self._composed, now, ask, taste, offset)
+            work = loop.run_in_executor(self.pool, self._composed, placed, ask, taste, offset)
             return await asyncio.wait_for(work, self._left(began))
         except TimeoutError:
             return self._stand_in(ask, now, set(taste.history.items), "the deadline passed", whole)
@@ -202,19 +234,19 @@ class Recommending:
         rung, remark = ("popular", note) if items else ("empty", f"{note}; {shortage(now.shelf, Wish(ask.k, ask.category))}")
         return self._answer(now, ask, rung, 0, -1, items, remark)
 
-    def _composed(self, now: Now, ask: Ask, taste: Taste, offset: int) -> Answer:
+    def _composed(self, placed: Placed, ask: Ask, taste: Taste, offset: int) -> Answer:
         """Composes an answer now; runs beside the event loop."""
         wish = Wish(ask.k, ask.category, frozenset(taste.history.items) | frozenset(ask.exclude))
-        made = compose(now.shelf, taste, wish)
-        return self._answer(now, ask, made.rung, int(time.time() * 1000), offset, made.items, made.note, len(made.items))
+        return composed(placed, Request(ask.user, offset, self.config.rewards.version), taste, wish)
 
     # ── finishing ───────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def finish(self, ask: Ask, answer: Answer, began: float) -> bytes:
+    def finish(self, ask: Ask, answer: Answer, began: float, placed: Placed) -> bytes:
         """Gives the decision to the log and the answer to the caller."""
         name, moment = b"%b-%x" % (self.decisions.prefix, next(self._count)), time.time()
         place, seconds = place_of(ask.surface, ask.session), time.perf_counter() - began
-        self.decisions.take(Packed(ask.user, completed(answer.opening, place, name, moment, seconds)), answer.rung)
+        opening = self._in_arms(placed, ask.user, answer.opening, answer.own, moment)
+        self.decisions.take(Packed(ask.user, completed(opening, place, name, moment, seconds)), answer.rung)
         return ANSWER % (name, age_of(answer.made, moment), answer.tail)
 
     def close(self) -> None:

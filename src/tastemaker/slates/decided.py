@@ -10,8 +10,10 @@ import struct
 from collections.abc import Sequence
 
 import msgspec
+from msgspec.structs import replace
 
 from tastemaker.domain import Decision, Scored, Slot, encode_event
+from tastemaker.experiments.interleaving import Drafted
 
 POLICY = "compose/1"
 LATE = ("id", "time", "latency_ms", "surface", "session")
@@ -30,6 +32,12 @@ def slots_of(items: Sequence[Scored]) -> tuple[Slot, ...]:
         Slot(s.item, 0, position, s.score, s.source, evidence=tuple(r.item for r in s.reasons if r.item is not None))
         for position, s in enumerate(items)
     )
+
+
+def drafted_slots(items: Sequence[Scored], draft: Drafted[str]) -> tuple[Slot, ...]:
+    """The same of two rankings in one list: each slot names the team that brought it, and where both rankings had the item."""
+    told = zip(slots_of(items), draft.teams, draft.in_both, draft.ranks, strict=True)
+    return tuple(replace(slot, team=team, in_both=both, rank_a=a, rank_b=b) for slot, team, both, (a, b) in told)
 
 
 def opening_of(

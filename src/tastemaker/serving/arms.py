@@ -1,0 +1,181 @@
+"""Which arms a request is in, and what they mean for its answer: the model, the rules, and whether chance has a say.
+
+Who is in which arm is a function of two hashes (``experiments/assignment.py``), so nothing is read for it, except the user's
+segment where an experiment is about segments. What a combination of arms means is worked out once and kept for as long as
+the state of the world is the same. Where nothing runs and nothing is drawn, a request does not even ask.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from typing import NamedTuple
+
+import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
+
+from tastemaker.config import Slates, with_settings
+from tastemaker.domain import Arm, Assignment, Experiment
+from tastemaker.errors import InputError
+from tastemaker.experiments.assignment import Assigner, Someone
+from tastemaker.models import IMPERSONAL, Recommender
+from tastemaker.slates.sources import Shelf
+
+SEEDS = 2**63  # there are so many, from 0
+MOST = 4096  # combinations of arms that are remembered
+OWN = frozenset({"personal", "segment"})
+"""Rungs whose items depend on the arm. Below them everybody gets the same."""
+_pack = msgspec.msgpack.Encoder().encode
+
+
+@dataclass(frozen=True)
+class Way:
+    """How a slate is made: the models, and the rules."""
+
+    version: str = ""
+    shelf: Shelf = field(default_factory=Shelf)
+    rules: Slates = field(default_factory=Slates)
+
+    @property
+    def rungs(self) -> frozenset[str]:
+        """Where arms make a difference. A model that is nobody's own answers on the rung ``popular``."""
+        model = self.shelf.model
+        return OWN | {"popular"} if model is not None and model.kind in IMPERSONAL else OWN
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What all who are in the same arms get. ``other`` is the second ranking where two are interleaved."""
+
+    way: Way
+    other: Way | None = None
+    arms: dict[str, str] = field(default_factory=dict)
+    packed: bytes = b""  # the arms as a field of the decision
+    own: bool = False  # stored slates are made in another way
+    lame: frozenset[str] = frozenset()  # experiments whose arm cannot be served now
+
+    @property
+    def rungs(self) -> frozenset[str]:
+        return self.way.rungs | self.other.rungs if self.other is not None else self.way.rungs
+
+
+class Placed(NamedTuple):
+    """A request among the experiments. ``drawn``: its slate is drawn by chance."""
+
+    plan: Plan
+    assignments: tuple[Assignment, ...] = ()
+    seed: int = 0
+    drawn: bool = False
+
+    @property
+    def stored(self) -> bool:
+        """Whether the stored slate is an answer to it."""
+        return not self.drawn and not self.plan.own
+
+
+class Segment(Struct, frozen=True):
+    """A user's state, but for all else."""
+
+    segment: str = ""
+
+
+segment_of = msgspec.msgpack.Decoder(Segment).decode
+
+
+class Arms:
+    """Everything that runs at one moment. ``way`` is everybody's; ``models`` are those of arms that could be loaded."""
+
+    def __init__(self, assigner: Assigner, way: Way, models: Mapping[str, Recommender]) -> None:
+        self.assigner, self.way, self.models = assigner, way, models
+        self.experiments: dict[str, Experiment] = {draw.experiment.name: draw.experiment for draw in assigner.draws}
+        self.targeted = any(experiment.segments for experiment in self.experiments.values())
+        self.ways = {(name, arm.name): self._try(arm) for name, found in self.experiments.items() for arm in found.arms}
+        self.nobody = Placed(Plan(way))  # who is in no arm
+        self._plans: dict[tuple[tuple[str, str], ...], Plan] = {(): self.nobody.plan}
+
+    @property
+    def broken(self) -> dict[str, str]:
+        """Arms that cannot be served, and why. Those who are in them get what everybody gets."""
+        return {f"experiment {name}, arm {arm}": why for (name, arm), why in self.ways.items() if why}
+
+    def __bool__(self) -> bool:
+        """Whether a request has to ask."""
+        return bool(self.assigner) or self.way.rules.explore > 0
+
+    def place(self, unit: str | None, surface: str, segment: str, seed: int) -> Placed:
+        """A request of a unit; None: of somebody who cannot be told from others, and takes part in nothing."""
+        found: tuple[Assignment, ...] = ()
+        if unit is not None and self.experiments:
+            found = self.assigner.arms(Someone(unit, surface, segment))
+        plan = self.plan(found)
+        return Placed(plan, found, seed, plan.other is None and explores(seed, plan.way.rules))
+
+    def plan(self, assignments: Sequence[Assignment]) -> Plan:
+        """What these arms mean together; worked out once."""
+        key = tuple((found.experiment, found.arm) for found in assignments)
+        plan = self._plans.get(key)
+        if plan is None:
+            if len(self._plans) >= MOST:
+                self._plans.clear()
+            plan = self._plans[key] = self._planned(dict(key))
+        return plan
+
+    def _planned(self, arms: dict[str, str]) -> Plan:
+        way, pair, lame = self.way, None, set()
+        for name, chosen in arms.items():
+            experiment = self.experiments[name]
+            if any(
+                self.ways[name, arm.name] for arm in experiment.arms if experiment.kind == "interleaving" or arm.name == chosen
+            ):
+                lame.add(name)  # also where one half only of a pair is missing
+            elif experiment.kind == "interleaving":
+                pair = experiment
+            else:
+                way = self._with(way, next(arm for arm in experiment.arms if arm.name == chosen))
+        way, other = (way, None) if pair is None else (self._with(way, pair.arms[0]), self._with(way, pair.arms[1]))
+        packed = b"\xa4arms" + _pack(arms) if arms else b""
+        own = other is not None or way.version != self.way.version or greedy(way.rules) != greedy(self.way.rules)
+        return Plan(way, other, arms, packed, own, frozenset(lame))
+
+    def _with(self, way: Way, arm: Arm) -> Way:
+        """A way, changed by an arm. Raises ``LookupError`` where the arm's model is not loaded, and what settings raise."""
+        version, shelf, rules = way.version, way.shelf, way.rules
+        if arm.model and arm.model != version:
+            version, shelf = arm.model, dataclasses.replace(shelf, model=self.models[arm.model])
+        return Way(version, shelf, with_settings(rules, arm.settings) if arm.settings else rules)
+
+    def _try(self, arm: Arm) -> str:
+        """Why an arm cannot be served; empty: it can."""
+        try:
+            self._with(self.way, arm)
+        except LookupError:
+            return f"model {arm.model!r} is not loaded"
+        except InputError as error:  # written by another version of the program
+            return str(error)
+        return ""
+
+
+def greedy(rules: Slates) -> Slates:
+    """What the rules say of slates that are not drawn: stored ones are made by that."""
+    usual = Slates()
+    return replace(
+        rules, explore=usual.explore, temperature=usual.temperature, temperatures={}, fresh=usual.fresh,
+        fresh_days=usual.fresh_days,
+    )  # fmt: skip
+
+
+def explores(seed: int, rules: Slates) -> bool:
+    """Whether the slate of the request with this seed is drawn: so often as the rules say."""
+    return seed < rules.explore * SEEDS
+
+
+def seed_of(prefix: bytes, user: str, began: float) -> int:
+    """The seed of all chance in one request, from 0 to 2^63 - 1: a function of the process, the user and the moment.
+
+    The quick way and the careful way of one request get the same, so that each request throws one coin only.
+    """
+    digest = blake2b(b"%b:%b:%r" % (prefix, user.encode("utf-8", "surrogatepass"), began), digest_size=8).digest()
+    return int.from_bytes(digest, "big") >> 1

@@ -1,0 +1,54 @@
+"""Exposures: that a unit has met the difference which an experiment makes, logged once for each unit and experiment.
+
+What is measured of a unit begins with its exposure. It is logged where an answer depends on the arm, in every arm alike: a unit
+that gets what everybody gets, as strangers do, adds nothing but noise. The id is made of what it says, so that two processes,
+or one that has forgotten, log the same event.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from threading import Lock
+
+from tastemaker.domain import Assignment, Exposure, encode_event
+from tastemaker.experiments.assignment import exposure_id
+from tastemaker.serving.arms import Placed
+from tastemaker.storage.log import Packed
+
+MOST = 200_000  # exposures remembered, so that they are logged once
+
+
+class Exposures:
+    """What this process has logged. ``unit`` is whoever the arms are drawn for."""
+
+    def __init__(self, most: int = MOST) -> None:
+        self.most = most
+        self._logged: dict[tuple[str, int, str], None] = {}
+        self._lock = Lock()  # a log tells in a thread of its own that it failed
+
+    def of(self, placed: Placed, unit: str, moment: float) -> Iterator[Packed]:
+        """The events that an answer adds to the log; ``moment``: epoch seconds of its decision."""
+        for found in placed.assignments:
+            if found.experiment not in placed.plan.lame and self._new((found.experiment, found.version, unit)):
+                yield Packed(unit, encode_event(exposure(found, unit, int(moment * 1000))))
+
+    def forget(self) -> None:
+        """After a failure of the log: what it lost is logged again when the unit is next seen."""
+        with self._lock:
+            self._logged.clear()
+
+    def _new(self, key: tuple[str, int, str]) -> bool:
+        logged = self._logged
+        if key in logged:
+            return False
+        with self._lock:
+            if len(logged) >= self.most:
+                del logged[next(iter(logged))]  # the oldest
+            logged[key] = None
+        return True
+
+
+def exposure(found: Assignment, unit: str, moment: int) -> Exposure:
+    """The event of a unit in its arm. Those who were put there by hand are logged as such, and not counted."""
+    name = exposure_id(found.experiment, found.version, unit)
+    return Exposure(name, moment, found.experiment, unit, found.arm, found.version, found.layer, found.bucket, found.reason)
