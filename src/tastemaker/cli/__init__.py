@@ -31,6 +31,7 @@ COMMANDS = {
     "check": "tastemaker.cli.check:check",
     "migrate": "tastemaker.cli.moving:migrate",
     "rebuild": "tastemaker.cli.moving:rebuild",
+    "relabel": "tastemaker.cli.relabel:relabel",
     "config": "tastemaker.cli.settings:config",
 }
 

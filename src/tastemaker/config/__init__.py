@@ -10,6 +10,7 @@ from __future__ import annotations
 from tastemaker.config.airflow import Airflow, Cron
 from tastemaker.config.experimenting import Experiments, Metric, Slates, with_settings
 from tastemaker.config.loading import FILE, PREFIX, TO, decode, hide, keys, leaves, load, read_value
+from tastemaker.config.rewards import Reward, Rewards
 from tastemaker.config.section import Section
 from tastemaker.config.sections import (
     Config,
@@ -19,8 +20,6 @@ from tastemaker.config.sections import (
     Log,
     Patience,
     Publish,
-    Reward,
-    Rewards,
     Schedule,
     Serving,
     Spark,

@@ -12,6 +12,7 @@ from msgspec import Meta, field
 
 from tastemaker.config.airflow import Airflow
 from tastemaker.config.experimenting import Experiments, Slates
+from tastemaker.config.rewards import Rewards
 from tastemaker.config.section import Section
 from tastemaker.config.watching import Retention, Watch
 
@@ -45,28 +46,6 @@ class Log(Section, frozen=True):
     """The event log."""
 
     partitions: Annotated[int, Meta(ge=1, le=1024, description="Partitions by user; fixed when the log is created.")] = 8
-
-
-class Reward(Section, frozen=True):
-    """What an interaction of one kind is worth."""
-
-    weight: Annotated[float, Meta(ge=-100, le=100, description="Reward of one event; 0 ignores the kind.")] = 1.0
-    at_least: Annotated[float | None, Meta(description="Events with a smaller `value` count as nothing.")] = None
-
-
-class Rewards(Section, frozen=True):
-    """What clicks are worth, the same in training and serving."""
-
-    version: Annotated[str, Meta(description="Named by every model and decision; change it with the table below.")] = "1"
-    default: Annotated[float, Meta(description="Weight of a kind that `kinds` does not name.")] = 1.0
-    kinds: Annotated[dict[str, Reward], Meta(description="Interaction kind -> weight and threshold.")] = field(
-        default_factory=dict
-    )
-    history: Annotated[int, Meta(ge=1, le=10_000, description="Newest events of a user that models see.")] = 500
-    half_life_days: Annotated[
-        float,
-        Meta(ge=0, description="Days before a user's newest event for an event to count half; 0: all count alike."),
-    ] = 0.0
 
 
 class Train(Section, frozen=True):

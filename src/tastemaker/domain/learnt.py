@@ -55,6 +55,7 @@ class ModelCard(Struct, frozen=True):
     verdict: Verdict | None = None
     artifact: str = ""  # folder, relative to the model store
     seconds: float = NAN
+    reward_table: str = ""  # fingerprint of what the reward version said
 
 
 class Run(Struct, frozen=True):

@@ -22,6 +22,7 @@ from tastemaker.config import Rewards
 from tastemaker.errors import InputError, LeakError, did_you_mean
 from tastemaker.features.catalog import BY_NAME, FEATURES, FIELDS, Events, Feature, Key
 from tastemaker.features.kinds import Kind, Part, Recent
+from tastemaker.features.maturity import Imputer, settled
 from tastemaker.features.rewards import DAY, reward_column
 
 KEYS: dict[Key, tuple[str, ...]] = {"user": ("user",), "item": ("item",), "user_category": ("user", "category")}
@@ -38,22 +39,42 @@ def distinct_events(events: ir.Table) -> ir.Table:
     return events.mutate(nth=ibis.row_number().over(first)).filter(lambda t: t.nth == 0).drop("nth")
 
 
-def histories(events: ir.Table, rewards: Rewards, *, before: int | None = None, length: int, aging: bool = False) -> ir.Table:
+def histories(
+    events: ir.Table,
+    rewards: Rewards,
+    *,
+    before: int | None = None,
+    length: int,
+    aging: bool = False,
+    now: ir.IntegerValue | int | None = None,
+    imputer: Imputer | None = None,
+) -> ir.Table:
     """The newest ``length`` rewarded events of each user before a time (ms; None: all): ``user, item, weight, time``.
 
     Ordered by user, then oldest first, ties in time by offset: what ``fold.advance`` keeps in a state. With ``aging``, weights
-    are what models read (``rewards.aged``).
+    are what models read (``rewards.aged``). With ``now``, only what a learner may read by then (``maturity.settled``).
     """
-    kept = newest_events(events, rewards, before=before, length=length, aging=aging)
+    kept = newest_events(events, rewards, before=before, length=length, aging=aging, now=now, imputer=imputer)
     return kept.order_by("user", "time", "offset").select("user", "item", "weight", "time")
 
 
-def newest_events(events: ir.Table, rewards: Rewards, *, before: int | None = None, length: int, aging: bool = False) -> ir.Table:
+def newest_events(
+    events: ir.Table,
+    rewards: Rewards,
+    *,
+    before: int | None = None,
+    length: int,
+    aging: bool = False,
+    now: ir.IntegerValue | int | None = None,
+    imputer: Imputer | None = None,
+) -> ir.Table:
     """The rows of ``histories`` in any order, with all their columns."""
     rewarded = distinct_events(events).mutate(weight=lambda t: reward_column(rewards, t.kind, t.value))
-    rewarded = rewarded.filter(lambda t: t.weight != 0.0)
     if before is not None:
         rewarded = rewarded.filter(lambda t: t.time < before)
+    if now is not None:
+        rewarded = settled(rewarded, rewards, now, imputer)
+    rewarded = rewarded.filter(lambda t: t.weight != 0.0)
     newest = ibis.window(group_by="user", order_by=(ibis.desc("time"), ibis.desc("offset")))
     kept = rewarded.mutate(age=ibis.row_number().over(newest)).filter(lambda t: t.age < length)
     return aged(kept, rewards) if aging else kept

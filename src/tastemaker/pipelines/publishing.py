@@ -84,7 +84,7 @@ def write_slates(
 def write_here(storage: Storage, config: Config, window: Window, progress: Progress, desk: Desk) -> int:
     """All blocks, one after the other."""
     versions = summary_of(storage, window, "ingest")["versions"]
-    data = training_set(storage, config, versions)  # the newest histories, also behind the window's end
+    data = training_set(storage, config, versions, learning=False)  # the newest histories, also behind the window's end
     for start in range(0, len(data.users), config.publish.block):
         rows = np.arange(start, min(start + config.publish.block, len(data.users)))
         names = [data.users[row] for row in rows]

@@ -14,9 +14,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from tastemaker.config import Config
+from tastemaker.config import Config, Rewards
 from tastemaker.errors import NotFound
 from tastemaker.features import table
+from tastemaker.features.maturity import Imputer, outcomes, waiting
 from tastemaker.models import silent
 from tastemaker.models.interactions import Histories, Interactions, Vocabulary
 from tastemaker.pipelines import engines
@@ -34,17 +35,28 @@ PLACE = "training"  # the folder of the home for training sets that memory does 
 
 
 def training_set(
-    storage: Storage, config: Config, versions: Mapping[str, int], before: int | None = None, progress: Progress = silent
+    storage: Storage,
+    config: Config,
+    versions: Mapping[str, int],
+    before: int | None = None,
+    progress: Progress = silent,
+    *,
+    learning: bool = True,
 ) -> Interactions:
     """Everybody's history as of the pinned versions, with the catalogue and stated preferences.
 
-    ``before``: only what happened before that time (ms); None: all of it.
+    ``before``: only what happened before that time (ms); None: all of it, up to the newest event. ``learning``: events of which
+    more may come by then are left out or completed, as ``rewards.immature`` says; who is asked for, and not learnt from, is shown
+    whole.
 
     Raises ``NotFound`` when there is no event to learn from.
     """
+    rewards = config.rewards
     engine = engines.queries(config, "training_set", progress)
     found = pinned_events(engine, storage, versions)
-    query = table.histories(found, config.rewards, before=before, length=config.rewards.history, aging=True)
+    now = None if not learning else before if before is not None else newest(engine, found)
+    imputer = imputer_of(engine, found, rewards, now) if now is not None and rewards.immature == "impute" else None
+    query = table.histories(found, rewards, before=before, length=rewards.history, aging=True, now=now, imputer=imputer)
     if is_large(found, config.train.memory_mb):
         events = streamed(engine, query, config.home / PLACE, config.train.memory_mb)
     else:
@@ -52,6 +64,19 @@ def training_set(
     if events is None:
         raise NotFound(WORTHLESS)
     return interactions_of(events, Known.of(storage.tables.items.each()), stated_preferences(storage))
+
+
+def newest(engine: Queries, events: ir.Table) -> int:
+    """The time right after the newest event."""
+    return int(engine.rows(events.aggregate(time=events.time.max()))["time"][0].as_py()) + 1
+
+
+def imputer_of(engine: Queries, events: ir.Table, rewards: Rewards, now: int) -> Imputer | None:
+    """What usually comes of events, by those that were mature before ``now``; None where no kind waits."""
+    if not waiting(rewards):
+        return None
+    past = table.distinct_events(events).filter(lambda t: t.time < now)
+    return Imputer.of(engine.rows(outcomes(past, rewards, now)).to_pylist())
 
 
 def pinned_events(engine: Queries, storage: Storage, versions: Mapping[str, int]) -> ir.Table:

@@ -44,7 +44,16 @@ def evaluate_candidates(storage: Storage, config: Config, window: Window, progre
         values[version] = found.intervals[config.evaluate.metric].value
     # a metric that is not a number compares with nothing: it must not win for being first
     best = max(versions, key=lambda version: -math.inf if math.isnan(values[version]) else values[version])
-    return Outcome({"best": best, "metric": config.evaluate.metric, "values": values, "users": users, "excluded": excluded})
+    return Outcome(
+        {
+            "best": best,
+            "metric": config.evaluate.metric,
+            "values": values,
+            "users": users,
+            "excluded": excluded,
+            "reward": config.rewards.version,
+        }
+    )
 
 
 def keep(storage: Storage, window: Window, card: ModelCard, found: Evaluation, split: Split, *, candidate: bool) -> None:

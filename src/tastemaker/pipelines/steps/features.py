@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import ibis
 import ibis.expr.types as ir
 
@@ -16,21 +19,25 @@ KEYS = ("user", "item")
 
 def features(storage: Storage, config: Config, window: Window, progress: Progress) -> Outcome:
     """Writes ``user_features`` and ``item_features``: a row for everybody and everything that has an event."""
-    versions = summary_of(storage, window, "ingest")["versions"]
+    return Outcome(write_features(storage, config, summary_of(storage, window, "ingest")["versions"], window.end, progress))
+
+
+def write_features(storage: Storage, config: Config, versions: Mapping[str, int], at: int, progress: Progress) -> dict[str, Any]:
+    """Both tables as of a time, under the present rewards; says how many rows they have."""
     engine = engines.queries(config, "features", progress)
     events, views = (
         engine.scan(storage.lake, name, versions[name]) if name in versions else None for name in ("interactions", "views")
     )
     if events is None:
-        return Outcome({"rows": {}, "catalog": catalog.version()})
+        return {"rows": {}, "catalog": catalog.version()}
     rows: dict[str, int] = {}
     written: dict[str, int] = {}
     for done, key in enumerate(KEYS):
         progress(done, len(KEYS), f"{key} features")
-        found = engine.rows(features_of(key, events, views, config.rewards, window.end))
+        found = engine.rows(features_of(key, events, views, config.rewards, at))
         written[f"{key}_features"] = storage.lake.overwrite(f"{key}_features", found)
         rows[f"{key}_features"] = len(found)
-    return Outcome({"rows": rows, "versions": written, "catalog": catalog.version()})
+    return {"rows": rows, "versions": written, "catalog": catalog.version()}
 
 
 def features_of(key: str, events: ir.Table, views: ir.Table | None, rewards: Rewards, at: int) -> ir.Table:

@@ -20,6 +20,7 @@ from tastemaker.evaluation import splits
 from tastemaker.evaluation.metrics import PER_USER
 from tastemaker.evaluation.splits import Split
 from tastemaker.features import catalog
+from tastemaker.features.rewards import fingerprint
 from tastemaker.models import Recommender, create
 from tastemaker.models.interactions import Interactions
 from tastemaker.models.untouched import suited, touched
@@ -27,6 +28,7 @@ from tastemaker.pipelines.engines import fit
 from tastemaker.pipelines.pipeline import Outcome, Progress, Window
 from tastemaker.pipelines.training import pinned
 from tastemaker.registry import live
+from tastemaker.registry.labels import check_version
 from tastemaker.storage import Storage
 from tastemaker.storage.artifacts import Artifacts
 
@@ -58,6 +60,7 @@ def train_kinds(
     """Trains kinds one after the other; a summary for each."""
     models = {kind: create(kind, config.models.get(kind, {})) for kind in names}  # wrong parameters fail before any work
     check_metric(config.evaluate)
+    check_version(storage.tables.models, config.rewards)
     data, versions, _ = pinned(storage, config, window)
     split = split_of(data, config.evaluate)
     facts = {
@@ -157,6 +160,7 @@ def train_one(
         model.losses,
         artifact=f"{version}/{MODEL}",
         seconds=time.perf_counter() - began,
+        reward_table=fingerprint(config.rewards),
     )
 
 
