@@ -15,6 +15,7 @@ from tastemaker.cli.session import console, opened
 from tastemaker.config import Config
 from tastemaker.errors import ConfigError
 from tastemaker.pipelines.schedule import Schedule
+from tastemaker.registry import experiments
 from tastemaker.registry.live import restore
 from tastemaker.serving.app import create_app
 from tastemaker.serving.hot import Hot
@@ -36,6 +37,7 @@ def platform(storage: Storage, config: Config, *, schedule: bool = True, file: s
             "run `tastemaker serve`, `tastemaker stream` and `tastemaker run --schedule` as processes of their own"
         )
     restore(storage, int(time.time() * 1000))
+    experiments.restore(storage)
     worker = Worker(storage, config)
     timer = Schedule(storage, config, os.environ if file is None else {**os.environ, "TASTEMAKER_CONFIG": file})
 

@@ -6,11 +6,13 @@ it was lost with its store. What makes an experiment impossible is found before 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 
 import msgspec
 from msgspec.structs import replace
 
+from tastemaker.config import with_settings
 from tastemaker.domain import Experiment
 from tastemaker.errors import Conflict, InputError, NotFound, did_you_mean
 from tastemaker.experiments.assignment import validate
@@ -18,7 +20,8 @@ from tastemaker.storage import Storage, keys
 
 _decode = msgspec.json.Decoder(tuple[Experiment, ...]).decode
 Settings = Callable[[str, object], None]
-"""Raises ``InputError`` for a key and value that no arm may set."""
+"""Raises ``InputError`` for a key and value that no arm may set. None stands for the section ``[slates]``."""
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*").fullmatch
 
 
 def running(pointer: bytes | None) -> tuple[Experiment, ...]:
@@ -35,7 +38,7 @@ def found(storage: Storage, name: str) -> Experiment:
     return experiment
 
 
-def create(storage: Storage, experiment: Experiment, now: int, settings: Settings) -> Experiment:
+def create(storage: Storage, experiment: Experiment, now: int, settings: Settings | None = None) -> Experiment:
     """Writes a draft: a new experiment, or a new version of one that does not run."""
     before = storage.tables.experiments.get(experiment.name)
     if before is not None and before.state == "running":
@@ -47,7 +50,7 @@ def create(storage: Storage, experiment: Experiment, now: int, settings: Setting
     return draft
 
 
-def start(storage: Storage, name: str, now: int, settings: Settings) -> Experiment:
+def start(storage: Storage, name: str, now: int, settings: Settings | None = None) -> Experiment:
     """Lets a draft run. Raises ``Conflict`` where it runs, or has run; ``InputError`` where it cannot."""
     draft = found(storage, name)
     if draft.state != "draft":
@@ -60,7 +63,7 @@ def start(storage: Storage, name: str, now: int, settings: Settings) -> Experime
     return started
 
 
-def ramp(storage: Storage, name: str, coverage: float, settings: Settings) -> Experiment:
+def ramp(storage: Storage, name: str, coverage: float, settings: Settings | None = None) -> Experiment:
     """Lets more units take part. Fewer would move units, and is refused unless the experiment is sticky."""
     before = found(storage, name)
     if before.state == "stopped":
@@ -93,20 +96,37 @@ def publish(storage: Storage) -> None:
 
 
 def restore(storage: Storage) -> None:
-    """Writes the key anew, where it was lost with its store."""
-    if storage.kv.get([keys.EXPERIMENTS])[0] is None and storage.tables.experiments.all(state="running"):
+    """Writes the key anew, where it was lost with its store, or somebody was interrupted before it was written."""
+    known, true = storage.kv.get([keys.EXPERIMENTS])[0], storage.tables.experiments.all(state="running")
+    if known != msgspec.json.encode(true) and (known is not None or true):
         publish(storage)
 
 
-def checked(storage: Storage, experiment: Experiment, settings: Settings) -> None:
+def versions(storage: Storage) -> set[str]:
+    """The model versions that arms are answered from, or will be: their artifacts have to stay."""
+    waiting = [found for found in storage.tables.experiments.all() if found.state != "stopped"]
+    return {arm.model for found in waiting for arm in found.arms if arm.model}
+
+
+def checked(storage: Storage, experiment: Experiment, settings: Settings | None = None) -> None:
     """Raises ``InputError`` for an experiment that cannot run beside those that do."""
+    if not NAME(experiment.name):
+        raise InputError("name", experiment.name, "letters, digits, and . _ - behind the first one: it is part of addresses")
     others = [other for other in storage.tables.experiments.all(state="running") if other.name != experiment.name]
     validate([*others, experiment])
     for place, arm in enumerate(experiment.arms):
-        for key, value in arm.settings.items():
-            settings(key, value)
+        if settings is None:
+            with_settings(storage.config.slates, arm.settings)
+        else:
+            for key, value in arm.settings.items():
+                settings(key, value)
         if arm.model:
             see_model(storage, f"arms[{place}].model", arm.model)
+    known = storage.config.experiments.metrics
+    for field, names in (("metrics", experiment.metrics), ("guardrails", experiment.guardrails)):
+        for name in names:
+            if name not in known:
+                raise InputError(field, name, f"is not in [experiments.metrics]; {did_you_mean(name, known)}")
 
 
 def see_model(storage: Storage, field: str, version: str) -> None:

@@ -90,6 +90,12 @@ class Current:
             telemetry.log.error("look_failed", error=str(failure), exc_info=failure)
         self.failure = failure
 
+    @property
+    def warnings(self) -> list[str]:
+        """Arms that cannot be served, and the models that are the reason."""
+        told = [f"{arm}: {why}" for arm, why in self.lame.items()]
+        return told + [f"model {version!r}: {why}" for version, why in list(self.models.failures.items())]
+
     def _look(self) -> Exception | None:
         """Returns why the live version could not be loaded: catalogue and counters are taken over all the same."""
         failure: Exception | None = None

@@ -7,8 +7,9 @@ from typing import Any
 
 import msgspec
 
+from tastemaker.domain import Experiment
 from tastemaker.serving.ingest import Receipt
-from tastemaker.serving.schemas import ItemBody, ItemRow, SessionBody, UserBody, UserRow, WireEvent
+from tastemaker.serving.schemas import ItemBody, ItemRow, RampBody, SessionBody, StopBody, UserBody, UserRow, WireEvent
 
 REF = "#/components/schemas/{name}"
 
@@ -39,7 +40,9 @@ ANSWER: dict[str, Any] = {
     ],
 }
 
-STRUCTS: tuple[Any, ...] = (WireEvent, ItemBody, ItemRow, UserBody, UserRow, SessionBody, Receipt)
+STRUCTS: tuple[Any, ...] = (
+    WireEvent, ItemBody, ItemRow, UserBody, UserRow, SessionBody, Receipt, Experiment, RampBody, StopBody,
+)  # fmt: skip
 
 
 def components() -> dict[str, Any]:

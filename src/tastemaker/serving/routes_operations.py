@@ -69,7 +69,10 @@ async def health() -> dict[str, str]:
 
 @router.get("/ready", tags=["operations"])
 async def ready(request: Request) -> Response:
-    """200 when requests can be answered: the stores can be read. Says what is live and how far the worker is."""
+    """200 when requests can be answered: the stores can be read. Says what is live and how far the worker is.
+
+    ``warnings`` name arms of experiments that cannot be served: those who are in them get what everybody gets.
+    """
     parts = request.app.state.parts
     problems: list[str] = []
     try:
@@ -80,7 +83,13 @@ async def ready(request: Request) -> Response:
     if parts.current.failure is not None:
         problems.append(f"live model: {parts.current.failure}")
     nearline = await asyncio.to_thread(parts.nearline) if parts.nearline else None
-    body = {"ready": not problems, "live": parts.current.now.bundle.version or None, "problems": problems, "nearline": nearline}
+    body = {
+        "ready": not problems,
+        "live": parts.current.now.bundle.version or None,
+        "problems": problems,
+        "warnings": parts.current.warnings,
+        "nearline": nearline,
+    }
     return Response(msgspec.json.encode(body), 503 if problems else 200, media_type="application/json")
 
 

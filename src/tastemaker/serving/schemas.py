@@ -17,6 +17,7 @@ from msgspec import Meta, Struct, field
 
 from tastemaker import domain
 from tastemaker.domain import Id, Name, Scalar, Score
+from tastemaker.domain.experiments import Share
 from tastemaker.errors import InputError, did_you_mean
 
 T = TypeVar("T")
@@ -99,6 +100,18 @@ class SessionBody(Struct, frozen=True, forbid_unknown_fields=True):
     exclude: Annotated[tuple[Id, ...], Meta(max_length=1000)] = ()
     session: Id | None = None
     preferences: dict[str, Score] = field(default_factory=dict)
+
+
+class RampBody(Struct, frozen=True, forbid_unknown_fields=True):
+    """How many take part from now on, in ``POST /v1/experiments/{name}/ramp``: a share of the experiment's slice."""
+
+    coverage: Share
+
+
+class StopBody(Struct, frozen=True, forbid_unknown_fields=True):
+    """What was decided, in ``POST /v1/experiments/{name}/stop``."""
+
+    outcome: Annotated[str, Meta(max_length=2000)] = ""
 
 
 @cache

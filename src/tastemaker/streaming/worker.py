@@ -19,6 +19,7 @@ from tastemaker import telemetry
 from tastemaker.config import Config
 from tastemaker.domain import Record
 from tastemaker.errors import Conflict, StorageError
+from tastemaker.registry import experiments
 from tastemaker.registry.live import restore
 from tastemaker.storage import Storage, keys
 from tastemaker.storage.kv import consumer_of
@@ -78,6 +79,7 @@ class Worker:
         held(self.storage.kv.get([keys.HOLD])[0])
         group = consumer_of(self.storage.kv)
         restore(self.storage, int(self.clock() * 1000))
+        experiments.restore(self.storage)
         self.applier.join(group)  # before partitions are ours: loading models would look like silence
         self.subscription = self.storage.log.subscribe(group, leaving=self.hand_over)
         return self.subscription

@@ -12,7 +12,7 @@ from functools import partial
 from tastemaker.config import Config
 from tastemaker.monitoring.retention import cutoff, outdated
 from tastemaker.pipelines.pipeline import Outcome, Progress, Window
-from tastemaker.registry import live
+from tastemaker.registry import experiments, live
 from tastemaker.storage import Storage
 
 EVENTS = ("interactions", "views", "decisions", "exposures")
@@ -75,4 +75,5 @@ def remove_artifacts(storage: Storage, config: Config, progress: Progress, befor
 
 def needed(storage: Storage, config: Config, now: live.Live) -> set[str]:
     """Versions that are answered from, or that one may want to go back to."""
-    return live.kept(storage, now, config.publish.keep) | {now.artifact.partition("/")[0], now.fallback.partition("/")[0]}
+    served = {now.artifact.partition("/")[0], now.fallback.partition("/")[0]}
+    return live.kept(storage, now, config.publish.keep) | served | experiments.versions(storage)

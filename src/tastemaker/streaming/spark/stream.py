@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING
 from tastemaker import errors, telemetry
 from tastemaker.config import Config, hide
 from tastemaker.errors import ConfigError, Conflict, NotFound, StorageError, TastemakerError, Unavailable
+from tastemaker.registry import experiments
 from tastemaker.registry.live import restore
 from tastemaker.storage import Storage, keys, spark
 from tastemaker.storage.kv import consumer_of
@@ -133,6 +134,7 @@ class Stream:
         held(self.storage.kv.get([keys.HOLD])[0])
         group = consumer_of(self.storage.kv)
         restore(self.storage, int(self.clock() * 1000))
+        experiments.restore(self.storage)
         self.applier.group, self._halted = group, False
         writer = self.read(group).writeStream.foreachBatch(self.apply).queryName(f"tastemaker {group}")
         writer = writer.option("checkpointLocation", self.checkpoint(group))
