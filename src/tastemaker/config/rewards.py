@@ -15,10 +15,12 @@ class Reward(Section, frozen=True):
     weight: Annotated[float, Meta(ge=-100, le=100, description="Reward of one event; 0 ignores the kind.")] = 1.0
     at_least: Annotated[float | None, Meta(description="Events with a smaller `value` count as nothing.")] = None
     scale: Annotated[
-        float | None,
-        Meta(gt=0, description="The `value` that is worth `weight`; others are worth in proportion. Unset: all are worth it."),
+        Annotated[float, Meta(gt=0)] | None,
+        Meta(description="The `value` that is worth `weight`; others are worth in proportion. Unset: all are worth it."),
     ] = None
-    cap: Annotated[float | None, Meta(gt=0, description="Where `scale` is set: a larger `value` counts as this.")] = None
+    cap: Annotated[
+        Annotated[float, Meta(gt=0)] | None, Meta(description="Where `scale` is set: a larger `value` counts as this.")
+    ] = None
     mature_hours: Annotated[
         float, Meta(ge=0, le=8760, description="Hours after the event in which more may come of it; 0: all is known at once.")
     ] = 0.0
