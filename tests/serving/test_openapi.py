@@ -12,6 +12,7 @@ import pytest
 
 from api import Api
 
+DRAFT = {"name": "example", "coverage": 0.1, "arms": [{"name": "a"}, {"name": "b"}]}
 METHODS = {"get", "put", "post", "delete", "patch"}
 
 
@@ -63,6 +64,13 @@ def test_the_hot_routes_are_described_beside_all_others(description: dict[str, A
         ("/health", "get"),
         ("/ready", "get"),
         ("/metrics", "get"),
+        ("/v1/experiments", "get"),
+        ("/v1/experiments", "post"),
+        ("/v1/experiments/{name}", "get"),
+        ("/v1/experiments/{name}/start", "post"),
+        ("/v1/experiments/{name}/ramp", "post"),
+        ("/v1/experiments/{name}/stop", "post"),
+        ("/v1/users/{user}/experiments", "get"),
     }
 
 
@@ -74,7 +82,7 @@ def test_every_operation_has_a_sentence_a_tag_and_an_example_of_its_body(descrip
             (content,) = operation["requestBody"]["content"].values()
             assert content["examples"], (method, path)
         elif method in ("put", "post"):
-            assert path.startswith("/v1/models/"), (method, path)
+            assert path.startswith(("/v1/models/", "/v1/experiments/")), (method, path)
 
 
 def test_every_parameter_of_the_recommendations_is_described(description: dict[str, Any]) -> None:
@@ -129,12 +137,16 @@ def filled(path: str, value: Any) -> Any:
 
 
 def test_the_examples_are_accepted_by_the_server_itself(bare: Api, description: dict[str, Any]) -> None:
+    headers = {"x-api-key": bare.storage.tables.keys.create("examples", ("admin",), 1)}
+    drafted = bare.client.post("/v1/experiments", headers=headers, json=DRAFT)
+    assert drafted.status_code == 201, drafted.text
+    assert bare.client.post("/v1/experiments/example/start", headers=headers).status_code == 200
     for path, method, operation in operations(description):
         for content in operation.get("requestBody", {}).get("content", {}).values():
             for name, example in content["examples"].items():
                 target = re.sub(r"\{\w+\}", "example", path)
-                answer = bare.client.request(method, target, json=example["value"])
-                assert answer.status_code in (200, 202), (method, path, name, answer.text)
+                answer = bare.client.request(method, target, json=example["value"], headers=headers)
+                assert answer.status_code in (200, 201, 202), (method, path, name, answer.text)
 
 
 def test_the_answers_described_are_those_given(bare: Api, description: dict[str, Any]) -> None:

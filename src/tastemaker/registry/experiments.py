@@ -45,7 +45,7 @@ def create(storage: Storage, experiment: Experiment, now: int, settings: Setting
         raise Conflict(f"experiment {experiment.name!r} runs: stop it first, and a new version may be made")
     version = 1 if before is None else before.version + (before.state != "draft")
     draft = replace(experiment, version=version, state="draft", made=now, started=None, ended=None, outcome="")
-    checked(storage, draft, settings)
+    checked(storage, draft, settings, alone=True)  # what runs now may have ended when it starts
     storage.tables.experiments.put(draft)
     return draft
 
@@ -108,12 +108,12 @@ def versions(storage: Storage) -> set[str]:
     return {arm.model for found in waiting for arm in found.arms if arm.model}
 
 
-def checked(storage: Storage, experiment: Experiment, settings: Settings | None = None) -> None:
-    """Raises ``InputError`` for an experiment that cannot run beside those that do."""
+def checked(storage: Storage, experiment: Experiment, settings: Settings | None = None, *, alone: bool = False) -> None:
+    """Raises ``InputError`` for an experiment that cannot run; unless it is looked at ``alone``, beside those that do."""
     if not NAME(experiment.name):
         raise InputError("name", experiment.name, "letters, digits, and . _ - behind the first one: it is part of addresses")
-    others = [other for other in storage.tables.experiments.all(state="running") if other.name != experiment.name]
-    validate([*others, experiment])
+    others = [] if alone else storage.tables.experiments.all(state="running")
+    validate([*(other for other in others if other.name != experiment.name), experiment])
     for place, arm in enumerate(experiment.arms):
         if settings is None:
             with_settings(storage.config.slates, arm.settings)
