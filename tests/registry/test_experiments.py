@@ -70,6 +70,8 @@ def test_the_coverage_only_grows_while_units_would_move(storage: Storage) -> Non
     assert running(storage.kv.get([keys.EXPERIMENTS])[0])[0].coverage == 0.6
     with pytest.raises(InputError, match=r"it is 0\.6, and only grows while the experiment runs"):
         ramp(storage, "cards", 0.5)
+    with pytest.raises(InputError, match=r"coverage = 1\.5: expected `float` <= 1\.0"):
+        ramp(storage, "cards", 1.5)
     stop(storage, "cards", 3)
     with pytest.raises(Conflict, match="nobody takes part"):
         ramp(storage, "cards", 0.9)

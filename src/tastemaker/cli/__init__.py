@@ -25,6 +25,7 @@ COMMANDS = {
     "tune": "tastemaker.cli.tuning:tune",
     "plan": "tastemaker.cli.plan:plan",
     "models": "tastemaker.cli.models:models",
+    "experiment": "tastemaker.cli.experiment:experiment",
     "deadletter": "tastemaker.cli.deadletter:deadletter",
     "keys": "tastemaker.cli.access:keys",
     "erase": "tastemaker.cli.access:erase",
@@ -32,6 +33,7 @@ COMMANDS = {
     "migrate": "tastemaker.cli.moving:migrate",
     "rebuild": "tastemaker.cli.moving:rebuild",
     "relabel": "tastemaker.cli.relabel:relabel",
+    "replay": "tastemaker.cli.replay:replay",
     "config": "tastemaker.cli.settings:config",
 }
 

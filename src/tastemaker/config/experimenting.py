@@ -86,9 +86,10 @@ class Experiments(Section, frozen=True):
 def with_settings(slates: Slates, settings: dict[str, Scalar]) -> Slates:
     """The rules with an arm's own values. Raises ``InputError`` for a key that there is not, or a value that it cannot have.
 
-    >>> with_settings(Slates(), {"diversity": 0.5}).diversity
-    0.5
+    >>> with_settings(Slates(), {"diversity": 0.5, "cap": 3.0}).cap
+    3
     """
+    settings = {key: whole(value) for key, value in settings.items()}
     for key, value in settings.items():
         if key not in Slates.__struct_fields__ or key == "temperatures":
             known = [name for name in Slates.__struct_fields__ if name != "temperatures"]
@@ -98,3 +99,8 @@ def with_settings(slates: Slates, settings: dict[str, Scalar]) -> Slates:
         except msgspec.ValidationError as error:
             raise InputError(f"settings.{key}", value, str(error).partition(" - at")[0]) from None
     return msgspec.convert({**msgspec.structs.asdict(slates), **settings}, Slates)
+
+
+def whole(value: Scalar) -> Scalar:
+    """A number without a fraction as an integer: settings hold numbers of one kind only."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value

@@ -112,6 +112,14 @@ def checked(storage: Storage, experiment: Experiment, settings: Settings | None 
     """Raises ``InputError`` for an experiment that cannot run; unless it is looked at ``alone``, beside those that do."""
     if not NAME(experiment.name):
         raise InputError("name", experiment.name, "letters, digits, and . _ - behind the first one: it is part of addresses")
+    try:
+        msgspec.json.decode(msgspec.json.encode(experiment), type=Experiment)  # what is written must be readable
+    except msgspec.ValidationError as error:
+        what, _, path = str(error).partition(" - at `$.")
+        field = path.rstrip("`")
+        raise InputError(
+            field or "experiment", getattr(experiment, field, experiment.name), what[:1].lower() + what[1:]
+        ) from None
     others = [] if alone else storage.tables.experiments.all(state="running")
     validate([*(other for other in others if other.name != experiment.name), experiment])
     for place, arm in enumerate(experiment.arms):
