@@ -72,11 +72,13 @@ def prequential(
     if not len(asked.entries):
         raise InputError("burn_in", burn_in, f"no event is left to ask for ({excluded}); give less, or bring more data")
     times = histories.times[asked.entries]
-    ranks, trained, training, answering, lists = np.zeros(len(times), np.int64), [], 0.0, 0.0, 0
+    ranks, training, answering, lists = np.zeros(len(times), np.int64), 0.0, 0.0, 0
+    trained: list[int] = []
     for cut, part in stretches(times, begin, every):
         began = time.perf_counter()
         recommend = learnt(data, factory, fallback, cut, seed)
-        training, trained = training + time.perf_counter() - began, [*trained, cut]
+        training += time.perf_counter() - began
+        trained.append(cut)
         began = time.perf_counter()
         for start in range(part.start, part.stop, BLOCK):
             block = slice(start, min(start + BLOCK, part.stop))
@@ -188,7 +190,7 @@ def answered(
 
 def seen_by(histories: Histories, row: int, cut: int) -> int:
     """Where the entries of a row before ``cut`` end."""
-    start, stop = histories.indptr[row : row + 2].tolist()
+    start, stop = int(histories.indptr[row]), int(histories.indptr[row + 1])
     return start + int(np.searchsorted(histories.times[start:stop], cut))
 
 

@@ -14,6 +14,7 @@ linear in the root of the age.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -61,7 +62,7 @@ class Imputer:
         rule = rewards.kinds.get(kind)
         if rule is None or age >= wait(rule):
             return 0.0
-        place = CUTS * (max(age, 0) / wait(rule)) ** 0.5
+        place = CUTS * math.sqrt(max(age, 0) / wait(rule))
         cut = int(place)
         return left[cut] + (place - cut) * (left[cut + 1] - left[cut])
 
