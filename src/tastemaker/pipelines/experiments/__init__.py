@@ -1,0 +1,1 @@
+"""Experiments over the stores: measured from the lake, and reported."""
