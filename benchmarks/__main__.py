@@ -16,6 +16,7 @@ NAMES = (
     "freshness",
     "nearline",
     "publishing",
+    "experiments",
     "rates",
     "rates_spark",
     "spark",

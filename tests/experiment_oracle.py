@@ -14,8 +14,11 @@ from tastemaker.features.rewards import DAY, final_at, reward
 
 BASE = 1_767_225_600_000
 KINDS = ("click", "play", "purchase")
-AB = Experiment("cards", (Arm("control"), Arm("other")), forced={"u3": "other"}, started=BASE, state="running",
-                metrics=("ctr", "conversion", "watched", "reward", "seen", "share", "wide"), guardrails={"activity": 0.1})  # fmt: skip
+METRICS = ("ctr", "conversion", "watched", "reward", "seen", "share", "wide")
+AB = Experiment(
+    "cards", (Arm("control"), Arm("other")), forced={"u3": "other"}, started=BASE, state="running",
+    metrics=METRICS, guardrails={"activity": 0.1},
+)  # fmt: skip
 BOTH = Experiment("merged", (Arm("a"), Arm("b")), kind="interleaving", started=BASE, state="running", metrics=("reward",))
 MORE = {
     "seen": Metric(per="views", before_days=3.0),
@@ -64,9 +67,10 @@ def first_of(events: Sequence[AnyEvent], experiment: Experiment, until: int) -> 
     """Unit -> first exposure and arm; and how many were in two."""
     seen: dict[str, list[Exposure]] = defaultdict(list)
     for event in events:
-        if isinstance(event, Exposure) and (event.experiment, event.version) == (experiment.name, experiment.version):
-            if event.time <= until and event.unit not in experiment.forced:
-                seen[event.unit].append(event)
+        if not isinstance(event, Exposure) or event.time > until or event.unit in experiment.forced:
+            continue
+        if (event.experiment, event.version) == (experiment.name, experiment.version):
+            seen[event.unit].append(event)
     seen = {unit: found for unit, found in seen.items() if all(one.reason != "forced" for one in found)}
     twice = sum(len({one.arm for one in found}) > 1 for found in seen.values())
     alone = {unit: found for unit, found in seen.items() if len({one.arm for one in found}) == 1}
@@ -129,10 +133,11 @@ def preferred(config: Config, events: Sequence[AnyEvent], experiment: Experiment
             earned[event.decision, event.item] += reward(config.rewards, event.kind, event.value)
     credits: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
     for event in once(events):
-        if isinstance(event, Decision) and experiment.name in event.arms and event.user in found:
-            if min(one.time for one in found[event.user]) <= event.time <= until:
-                rewards = [earned[event.id, slot.item] for slot in event.slots]
-                a, b = credit([slot.team for slot in event.slots], [slot.in_both for slot in event.slots], rewards)
-                credits[event.user][0] += a
-                credits[event.user][1] += b
+        if not isinstance(event, Decision) or experiment.name not in event.arms or event.user not in found:
+            continue
+        if min(one.time for one in found[event.user]) <= event.time <= until:
+            rewards = [earned[event.id, slot.item] for slot in event.slots]
+            a, b = credit([slot.team for slot in event.slots], [slot.in_both for slot in event.slots], rewards)
+            credits[event.user][0] += a
+            credits[event.user][1] += b
     return len(found), preference([a for a, _ in credits.values()], [b for _, b in credits.values()])

@@ -6,19 +6,26 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
-from experiment_oracle import AB, BASE, BOTH, MORE, first_of, moments, preferred, world
 from msgspec.structs import replace
 
+from experiment_oracle import AB, BASE, BOTH, MORE, first_of, moments, preferred, world
 from tastemaker.config import Config, Connect, Experiments, Log
 from tastemaker.config.experimenting import usual_metrics
+from tastemaker.domain import Erase, Experiment
 from tastemaker.errors import InputError
 from tastemaker.experiments.moments import Moments
+from tastemaker.experiments.reporting import decode
+from tastemaker.experiments.verdicts import Data
 from tastemaker.features.rewards import DAY
+from tastemaker.monitoring.results import record
+from tastemaker.pipelines.catalog import pipeline
 from tastemaker.pipelines.experiments.measure import measured
+from tastemaker.pipelines.local import run_pipeline
 from tastemaker.storage import connect
 from tastemaker.storage.archive import archive
+from tastemaker.streaming.experiments import Follower, Tail, measure
 
-NOW = BASE + 13 * DAY
+NOW, HOUR = BASE + 13 * DAY, 3_600_000
 
 
 def config_at(home: Path) -> Config:
@@ -61,3 +68,80 @@ def test_an_experiment_that_nobody_met_has_no_units_and_an_unknown_metric_is_nam
         assert measured(storage, config, AB, NOW).units == {}
         with pytest.raises(InputError, match=r"experiment 'cards'\.metrics = 'ctrr'.*did you mean"):
             measured(storage, config, replace(AB, metrics=("ctrr",)), NOW)
+
+
+def agree(one: Data, other: Data) -> None:
+    assert (one.units, one.twice, set(one.moments)) == (other.units, other.twice, set(other.moments))
+    for name, arms in one.moments.items():
+        for arm, found in arms.items():
+            same(found, other.moments[name][arm])
+
+
+@pytest.mark.parametrize("experiment", [AB, BOTH], ids=["ab", "interleaving"])
+def test_the_stream_knows_events_before_the_lake_does_and_then_both_say_the_same(tmp_path: Path, experiment: Experiment) -> None:
+    config, events = config_at(tmp_path), world(7)
+    with connect(config) as storage:
+        tail = Tail(storage.log)
+        for start in range(0, len(events), len(events) // 4):
+            storage.log.append(events[start : start + len(events) // 4]).result()
+            tail.refresh()
+            ahead = measure(storage.lake, tail, config, experiment, NOW)
+            afresh = Tail(storage.log)  # a process that has just begun knows as much as one that has read on
+            afresh.refresh()
+            agree(ahead, measure(storage.lake, afresh, config, experiment, NOW))
+            archive(storage.log, storage.lake)  # the tail holds now what the lake holds, too
+            agree(ahead, measure(storage.lake, tail, config, experiment, NOW))
+            agree(ahead, measured(storage, config, experiment, NOW))
+        tail.refresh()
+        assert not any(tail.parts)
+        assert sum(ahead.units.values()) > 20
+
+
+def test_a_user_who_is_erased_leaves_the_stream(tmp_path: Path) -> None:
+    config, events = config_at(tmp_path), world(1)
+    with connect(config) as storage:
+        storage.log.append(events).result()
+        tail = Tail(storage.log)
+        tail.refresh()
+        before = measure(storage.lake, tail, config, BOTH, NOW)
+        storage.log.append([Erase("gone", NOW, "u1")]).result()
+        tail.refresh()
+        assert measure(storage.lake, tail, config, BOTH, NOW).units["both"] == before.units["both"] - 1
+
+
+def test_a_round_of_the_stream_keeps_one_result_an_hour_and_a_run_of_the_pipeline_each(tmp_path: Path) -> None:
+    config, events = config_at(tmp_path), world(2)
+    with connect(config) as storage:
+        storage.tables.experiments.put(AB)
+        storage.log.append(events).result()
+        follower = Follower(storage, config)
+        for minute in range(3):
+            assert follower.step(NOW + minute * 60_000) == 1
+        follower.step(NOW + HOUR)
+        assert [one.time for one in storage.tables.results.history("cards", source="stream")] == [NOW + HOUR, NOW + 120_000]
+        run = run_pipeline(storage, config, pipeline("experiments"), now=NOW + HOUR)
+        assert (
+            run.steps["experiments"]["summary"]["experiments"]["cards"]["verdicts"]["other"][0] == "broken"
+        )  # units that met two arms
+        lake, stream = (storage.tables.results.newest("cards", source=source) for source in ("lake", "stream"))
+        assert lake is not None
+        assert stream is not None
+        one, other = decode(lake.payload), decode(stream.payload)
+        assert (one.units, one.time, one.source) == (other.units, other.time, "lake")
+        assert one.conclusions[0].text == other.conclusions[0].text
+
+
+def test_people_are_told_that_an_experiment_is_broken_until_it_is_well(tmp_path: Path) -> None:
+    config = config_at(tmp_path)
+    one = Moments.of([1.0] * 500 + [0.0] * 500)
+    with connect(config) as storage:
+        broken = record(storage, AB, Data({"control": 1000, "other": 500}, 0, {"ctr": {"control": one, "other": one}}), "lake", 1)
+        assert broken.conclusions[0].decision == "broken"
+        assert [(alert.name, alert.subject) for alert in storage.tables.alerts.open()] == [("experiment_broken", "cards")]
+        poor = Moments.of([1.0] * 100 + [0.0] * 900)
+        by_arm = {"control": one, "other": poor}
+        harmed = Data({"control": 1000, "other": 1000}, 0, {"ctr": {"control": one, "other": one}, "activity": by_arm})
+        assert record(storage, AB, harmed, "lake", 2).conclusions[0].decision == "keep"
+        assert [alert.name for alert in storage.tables.alerts.open()] == ["experiment_harms"]
+        record(storage, replace(AB, state="stopped"), harmed, "lake", 3)
+        assert storage.tables.alerts.open() == []

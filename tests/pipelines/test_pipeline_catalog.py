@@ -21,6 +21,7 @@ def test_the_pipelines_have_the_steps_of_the_design_in_order() -> None:
         "daily": ["ingest", "features", "train", "evaluate", "gate", "publish", "monitor"],
         "hourly": ["ingest", "freshen", "publish"],
         "evaluate": ["ingest", "monitor", "drift", "check"],
+        "experiments": ["ingest", "experiments"],
         "maintain": ["compact", "retain", "vacuum"],
     }
 

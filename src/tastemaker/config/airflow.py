@@ -18,6 +18,7 @@ class Cron(Section, frozen=True):
     daily: Annotated[str, Meta(description="When `daily` runs; the `tastemaker_retrain` asset starts it, too.")] = "0 4 * * *"
     hourly: Annotated[str, Meta(description="When `hourly` runs.")] = "30 * * * *"
     evaluate: Annotated[str, Meta(description="When `evaluate` runs.")] = "0 */6 * * *"
+    experiments: Annotated[str, Meta(description="When `experiments` runs.")] = "45 * * * *"
     maintain: Annotated[str, Meta(description="When `maintain` runs.")] = "0 2 * * 0"
 
 

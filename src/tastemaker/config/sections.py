@@ -160,6 +160,7 @@ class Schedule(Section, frozen=True):
     daily_hours: Annotated[float, Meta(ge=0, description="Hours between runs of `daily`.")] = 24.0
     hourly_minutes: Annotated[float, Meta(ge=0, description="Minutes between runs of `hourly`.")] = 60.0
     evaluate_minutes: Annotated[float, Meta(ge=0, description="Minutes between runs of `evaluate`.")] = 60.0
+    experiments_minutes: Annotated[float, Meta(ge=0, description="Minutes between runs of `experiments`.")] = 60.0
     maintain_hours: Annotated[float, Meta(ge=0, description="Hours between runs of `maintain`.")] = 24.0
     retries: Annotated[int, Meta(ge=0, le=20, description="Tries of a failed step after the first.")] = 2
 

@@ -28,6 +28,9 @@ FRESHEN = Step("freshen", f"{STEPS}.freshen:freshen", "Counts anew what is popul
 REPUBLISH = Step("publish", f"{STEPS}.publish:publish_live", "Computes slates for all users with the live model.", alone="live")
 DRIFT = Step("drift", f"{STEPS}.drift:drift", "Compares the last hours with those before the live model was trained.")
 CHECK = Step("check", f"{STEPS}.check:check", "Judges the rules of [watch]: raises alerts, and asks for a retraining.")
+EXPERIMENTS = Step(
+    "experiments", f"{STEPS}.experiments:experiments", "Measures the experiments that run, and keeps what is concluded."
+)
 COMPACT = Step("compact", f"{STEPS}.compact:compact", "Makes few files of many in the lake's tables.", alone="lake")
 RETAIN = Step("retain", f"{STEPS}.retain:retain", "Removes what is older than [retention] says.", alone="lake")
 VACUUM = Step("vacuum", f"{STEPS}.vacuum:vacuum", "Removes files of the lake that no version still uses.", alone="lake")
@@ -40,6 +43,7 @@ PIPELINES = {
         Pipeline("hourly", "New events and popularity under the live model.", (INGEST, FRESHEN, REPUBLISH)),
         Pipeline("evaluate", "What was served, whether the world has moved, and whether that asks for something.",
                  (INGEST, MONITOR, DRIFT, CHECK)),
+        Pipeline("experiments", "What the experiments that run say by now.", (INGEST, EXPERIMENTS)),
         Pipeline("maintain", "Keeps the stores small: fewer files, and nothing older than it should be.",
                  (COMPACT, RETAIN, VACUUM)),
     )

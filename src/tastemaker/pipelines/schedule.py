@@ -44,9 +44,16 @@ class Schedule:
         if not any(self.storage.log.ends()) or is_running(self.config):
             return None
         for name, every in self.intervals().items():
-            if every and self.is_due(name, every, now) and (name == "daily" or live.read(self.storage.kv) is not None):
+            if not every or not self.is_due(name, every, now) or (name == "experiments" and not self.asked()):
+                continue
+            if name == "daily" or live.read(self.storage.kv) is not None:
                 return name
         return None
+
+    def asked(self) -> bool:
+        """Whether there is an experiment to be measured: one that runs, or has ended since the last look."""
+        last = self.last("experiments")
+        return any(one.state == "running" or (one.ended or 0) >= max(last, 1) for one in self.storage.tables.experiments.all())
 
     def is_due(self, name: str, every: float, now: int) -> bool:
         """Whether a trigger asks for it, or its time has come."""
@@ -59,6 +66,7 @@ class Schedule:
             "daily": times.daily_hours * HOUR,
             "hourly": times.hourly_minutes * MINUTE,
             "evaluate": times.evaluate_minutes * MINUTE,
+            "experiments": times.experiments_minutes * MINUTE,
             "maintain": times.maintain_hours * HOUR,
         }
 

@@ -53,6 +53,16 @@ def train(summary: Summary) -> str:
     return told + "".join(f"; {kind} is left out: {why}" for kind, why in left.items())
 
 
+def experiments(summary: Summary) -> str:
+    """
+    >>> experiments({"experiments": {"cards": {"units": 900, "verdicts": {"other": ["ship", "ctr 0.1 -> 0.2"]}}}})
+    'cards: other ship'
+    """
+    found = summary.get("experiments", {})
+    told = (f"{name}: {arm} {verdict[0]}" for name, one in found.items() for arm, verdict in one["verdicts"].items())
+    return ", ".join(told) or "no experiment runs"
+
+
 def evaluate(summary: Summary) -> str:
     """
     >>> evaluate({"best": "als-1", "metric": "ndcg@10", "values": {"als-1": 0.12345, "popular-1": 0.1}, "users": 118})
@@ -111,6 +121,7 @@ SENTENCES: dict[str, Callable[[Summary], str]] = {
     "features": features,
     "train": train,
     "evaluate": evaluate,
+    "experiments": experiments,
     "gate": gate,
     "publish": publish,
     "monitor": monitor,

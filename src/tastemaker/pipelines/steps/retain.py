@@ -23,7 +23,7 @@ def retain(storage: Storage, config: Config, window: Window, progress: Progress)
     """Removes what is too old at the end of the run's interval; the summary counts it."""
     work: dict[str, Callable[[int], int]] = {
         **{name: partial(storage.lake.delete_below, name, "time") for name in EVENTS},
-        "metrics": storage.tables.metrics.forget,
+        "metrics": partial(forget_metrics, storage),
         "alerts": partial(forget_alerts, storage),
         "dead_letters": storage.tables.dead_letters.forget,
         "runs": partial(forget_runs, storage, progress),
@@ -36,6 +36,11 @@ def retain(storage: Storage, config: Config, window: Window, progress: Progress)
         if before is not None:
             removed[name] = remove(before)
     return Outcome({"removed": removed})
+
+
+def forget_metrics(storage: Storage, before: int) -> int:
+    """Removes points of metrics, and results of experiments."""
+    return storage.tables.metrics.forget(before) + storage.tables.results.forget(before)
 
 
 def forget_alerts(storage: Storage, before: int) -> int:

@@ -24,11 +24,12 @@ from tastemaker.storage.tables.catalogue import Items, User, Users
 from tastemaker.storage.tables.dead_letters import DeadLetter, DeadLetters
 from tastemaker.storage.tables.experiments import Experiments
 from tastemaker.storage.tables.learning import Metric, Metrics, Models, Runs
+from tastemaker.storage.tables.results import Result, Results
 from tastemaker.storage.tables.triggers import Trigger, Triggers
 
 __all__ = [
     "Alert", "Alerts", "ApiKey", "DeadLetter", "DeadLetters", "Experiments", "Items", "Keys", "Metric", "Metrics", "Models",
-    "Runs", "Tables", "Trigger", "Triggers", "User", "Users", "open_tables",
+    "Result", "Results", "Runs", "Tables", "Trigger", "Triggers", "User", "Users", "open_tables",
 ]  # fmt: skip
 
 
@@ -47,6 +48,7 @@ class Tables:
         self.alerts = Alerts(engine)
         self.triggers = Triggers(engine)
         self.experiments = Experiments(engine)
+        self.results = Results(engine)
 
     def alone(self, name: str) -> AbstractContextManager[None]:
         """Lets one process on all machines into the block; raises ``Conflict`` for the others."""

@@ -21,7 +21,7 @@ from tastemaker.storage.tables.schema import metadata, stamps
 
 ROWS = 1000
 # Tables from which rows are removed, or where a copy adds some.
-PASSING = ("users", "preferences", "dead_letters", "runs", "metrics", "alerts", "triggers")
+PASSING = ("users", "preferences", "dead_letters", "runs", "metrics", "alerts", "triggers", "results")
 Progress = Callable[[int, int, str], None]
 encode = msgspec.msgpack.Encoder().encode
 

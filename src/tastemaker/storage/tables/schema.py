@@ -13,7 +13,7 @@ from sqlalchemy import BigInteger, Boolean, Column, Double, ForeignKey, Index, I
 
 from tastemaker.storage.tables.exact import key, text
 
-REVISION = "0004"  # the newest migration; a test holds it equal to the scripts
+REVISION = "0005"  # the newest migration; a test holds it equal to the scripts
 
 metadata = MetaData()
 
@@ -110,6 +110,17 @@ experiments = Table(
     Column("state", key(64), nullable=False),
     Column("made", BigInteger, nullable=False),
     Column("spec", text(), nullable=False),
+)
+
+results = Table(
+    "results",
+    metadata,
+    Column("experiment", key(64), primary_key=True),
+    Column("version", Integer, primary_key=True, autoincrement=False),
+    Column("source", key(64), primary_key=True),  # lake or stream
+    Column("time", BigInteger, primary_key=True, autoincrement=False),  # up to which events were counted
+    Column("payload", text(), nullable=False),
+    Index("ix_results_time", "time"),
 )
 
 api_keys = Table(

@@ -1,0 +1,137 @@
+"""What is told of an experiment: one report, as a value that the terminal, the page, the API and the history all show.
+
+An A/B test's verdicts are those of ``verdicts.judge``. Two rankings that were interleaved have one: whether the second is
+preferred, by the units' preferences beside 0.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from msgspec import Struct, field
+
+from tastemaker.domain import Experiment
+from tastemaker.experiments.effects import alone
+from tastemaker.experiments.intervals import ALPHA, Bounds, anytime, anytime_p, hybrid, p_value
+from tastemaker.experiments.moments import Moments
+from tastemaker.experiments.verdicts import LEAST, Data, Decision, Result, Verdict, judge, planned_of
+
+NAN = math.nan
+
+
+class Change(Struct, frozen=True):
+    """A metric in two arms, the difference between the bounds of its interval, and the same as a share of the control."""
+
+    metric: str
+    better: str
+    control: float
+    treatment: float
+    change: float
+    low: float
+    high: float
+    relative: float = NAN
+    relative_low: float = NAN
+    relative_high: float = NAN
+    p: float = NAN
+    n: float = 0.0
+    final: bool = False
+
+
+class Guarded(Struct, frozen=True):
+    """A guardrail: ``worst`` is the relative change at the bad end of its interval."""
+
+    metric: str
+    margin: float
+    harmed: bool
+    held: bool
+    worst: float
+
+
+class Conclusion(Struct, frozen=True):
+    """Of one treatment. ``holm``: p-values of the secondary metrics, to be read together."""
+
+    arm: str
+    decision: Decision
+    text: str
+    changes: tuple[Change, ...] = ()
+    guards: tuple[Guarded, ...] = ()
+    holm: dict[str, float] = field(default_factory=dict)
+
+
+class Report(Struct, frozen=True):
+    """Of an experiment, of events up to ``time`` (epoch ms) from the lake or the stream."""
+
+    experiment: str
+    version: int
+    kind: str
+    state: str
+    time: int
+    source: str
+    units: dict[str, int]
+    twice: int
+    planned: int
+    conclusions: tuple[Conclusion, ...]
+
+
+def report(experiment: Experiment, data: Data, source: str, now: int) -> Report:
+    """Everything that is concluded from data."""
+    verdicts = judge(experiment, data) if experiment.kind == "ab" else [preferred(experiment, data)]
+    return Report(
+        experiment.name, experiment.version, experiment.kind, experiment.state, now, source, dict(data.units), data.twice,
+        experiment.planned, tuple(map(conclusion, verdicts)),
+    )  # fmt: skip
+
+
+def preferred(experiment: Experiment, data: Data) -> Verdict:
+    """Whether the second ranking is preferred: from -1, nobody does, to 1, everybody."""
+    first, second = (arm.name for arm in experiment.arms)
+    name = next(iter(data.moments), "preference")
+    moments = data.moments.get(name, {}).get(second, Moments())
+    if float(moments.n) < LEAST:
+        return Verdict(second, "undecided", f"{float(moments.n):,.0f} units gave credit: nothing is concluded before {LEAST}")
+    effect, planned = alone(moments), planned_of(experiment)
+    ended = bool(experiment.planned) and effect.n >= planned
+    bounds = hybrid(effect, planned) if experiment.planned else anytime(effect, ALPHA, planned)
+    p = p_value(effect) if ended else anytime_p(effect, planned)
+    unknown = Bounds(NAN, NAN, NAN, bounds.alpha, bounds.final)
+    result = Result(name, "up", effect, bounds, unknown, float(p))
+    told = f"preference for {second} {float(effect.value):+.3f} ({float(bounds.low):+.3f} to {float(bounds.high):+.3f})"
+    decision: Decision = "ship" if result.good else "keep" if result.bad or bounds.final else "undecided"
+    words = {"ship": f"{second} is preferred to {first}", "undecided": "not yet sure, go on"}
+    why = words.get(decision, f"{first} is preferred" if result.bad else "the planned size is reached, and nothing is sure")
+    return Verdict(second, decision, f"{told}: {why}", {name: result})
+
+
+def conclusion(verdict: Verdict) -> Conclusion:
+    """A verdict as plain values."""
+    changes = tuple(change(result) for result in verdict.results.values())
+    guards = tuple(Guarded(g.metric, g.margin, g.harmed, g.held, float(g.worst)) for g in verdict.guards)
+    return Conclusion(verdict.arm, verdict.decision, verdict.text, changes, guards, dict(verdict.holm))
+
+
+def change(result: Result) -> Change:
+    e, b, r = result.effect, result.bounds, result.relative
+    numbers = (e.control, e.treatment, b.value, b.low, b.high, r.value, r.low, r.high, result.p, e.n)
+    return Change(result.metric, result.better, *(float(number) for number in numbers), bool(b.final))
+
+
+def encode(made: Report) -> str:
+    """JSON, in which a number that nobody knows is null."""
+    return msgspec.json.encode(made).decode()
+
+
+def decode(text: str) -> Report:
+    """What ``encode`` made."""
+    return msgspec.convert(known(msgspec.json.decode(text)), Report)
+
+
+def known(value: Any) -> Any:
+    """Null as NaN: no other field of a report can be null."""
+    if isinstance(value, Mapping):
+        return {name: known(part) for name, part in value.items()}
+    if isinstance(value, list):
+        return [known(part) for part in value]
+    return NAN if value is None else value
