@@ -25,6 +25,7 @@ from tastemaker.simulation.settings import WorldSettings
 from tastemaker.simulation.world import World
 from tastemaker.storage import Storage, keys
 from tastemaker.storage.archive import archive
+from tastemaker.streaming.rebuild import rebuild_states
 from tastemaker.streaming.worker import Worker
 
 WATCHED = Rewards(
@@ -99,14 +100,14 @@ def test_relabelling_leaves_what_workers_would_have_made_under_the_new_table(pub
     before = states.unpack(storage.kv.get([keys.state("u1")])[0] or b"")
     storage.config = rewarded(config, DOUBLED)
     told: list[str] = []
-    done = relabel(storage, storage.config, lambda step, *_: told.append(step))
+    done = relabel(storage, storage.config, rebuild_states, lambda step, *_: told.append(step))
     after = states.unpack(storage.kv.get([keys.state("u1")])[0] or b"")
     assert after.history.items == before.history.items
     assert after.history.weights == tuple(2 * weight for weight in before.history.weights)
     assert (done.reward, done.users) == ("doubled", sum(1 for _ in storage.kv.scan("state:")))
     assert set(told) == {"states", "features"}
     popularity = storage.lake.read("item_features", columns=["item_popularity"])["item_popularity"].to_numpy()
-    relabel(storage, rewarded(config, replace(DOUBLED, kinds={"click": Reward(weight=4.0)})), lambda *_: None)
+    relabel(storage, rewarded(config, replace(DOUBLED, kinds={"click": Reward(weight=4.0)})), rebuild_states, lambda *_: None)
     doubled = storage.lake.read("item_features", columns=["item_popularity"])["item_popularity"].to_numpy()
     np.testing.assert_allclose(doubled, 2 * popularity, rtol=1e-3)  # a moment later, and decaying
     storage.log.append([Interaction("next", world.BASE + 10**9, "u1", "i1", "click")]).result()

@@ -17,9 +17,10 @@ def relabel(context: click.Context, quiet: bool) -> None:
     stopped. Models learn under the new rewards by the next `tastemaker run daily`.
     """
     from tastemaker.pipelines.relabelling import relabel as make_anew
+    from tastemaker.streaming.rebuild import rebuild_states
 
     with opened(context) as (storage, config), steps(quiet) as watch:
-        done = make_anew(storage, config, watch)
+        done = make_anew(storage, config, rebuild_states, watch)
     rows = ", ".join(f"{name} {count:,}" for name, count in done.rows.items()) or "no feature tables: there are no events"
     console.print(f"reward version {done.reward}: states of {done.users:,} users; {rows}")
     console.print("models still say what they have learnt: `tastemaker run daily` trains them under it")

@@ -9,6 +9,7 @@ learn under the new rewards by the next run: until then the live one answers wit
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from tastemaker.config import Config
@@ -17,7 +18,9 @@ from tastemaker.pipelines.steps.features import KEYS, write_features
 from tastemaker.registry.labels import check_version
 from tastemaker.storage import Storage
 from tastemaker.storage.archive import archive
-from tastemaker.streaming.rebuild import rebuild_states
+
+Rebuild = Callable[[Storage, Callable[[int, int, str], None]], int]
+"""Makes states and counters anew and tells how many users have one: ``streaming.rebuild.rebuild_states``."""
 
 
 @dataclass(frozen=True)
@@ -29,13 +32,13 @@ class Relabelled:
     rows: dict[str, int]  # by feature table
 
 
-def relabel(storage: Storage, config: Config, watch: Watch) -> Relabelled:
+def relabel(storage: Storage, config: Config, rebuild: Rebuild, watch: Watch) -> Relabelled:
     """Makes states and feature tables anew. Doing it twice is the same.
 
     Raises ``ConfigError`` where models have learnt another table under this version.
     """
     check_version(storage.tables.models, config.rewards)
-    users = rebuild_states(storage, lambda done, total, note: watch("states", done, total, note))
+    users = rebuild(storage, lambda done, total, note: watch("states", done, total, note))
     archive(storage.log, storage.lake)
     versions = {name: storage.lake.version(name) for name in ("interactions", "views")}
     there = {name: version for name, version in versions.items() if version >= 0}
