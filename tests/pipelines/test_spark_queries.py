@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import ibis
 import numpy as np
@@ -132,6 +132,18 @@ def assert_same(storage: Storage, config: Config, versions: dict[str, int], befo
         assert one.dtype == other.dtype
         assert np.array_equal(one, other), name
     return len(found.histories.items)
+
+
+@pytest.mark.parametrize("immature", ["mask", "impute"])
+def test_what_is_not_mature_is_treated_alike(storage: Storage, spark_config: Config, immature: Literal["mask", "impute"]) -> None:
+    versions = archived(storage, *events())
+    kinds = KINDS | {"click": Reward(weight=0.0, mature_hours=240.0), "skip": Reward(weight=1.0, scale=2.0, cap=4.0)}
+    config = replace(spark_config, rewards=replace(REWARDS, kinds=kinds, immature=immature, history=500))
+    found, expected = (training_set(storage, one, versions, 30 * DAY) for one in (config, here(config)))
+    assert np.array_equal(found.histories.items, expected.histories.items)
+    np.testing.assert_allclose(found.histories.weights, expected.histories.weights, rtol=1e-6)
+    ripe = training_set(storage, here(spark_config), versions, 30 * DAY)
+    assert len(expected.histories.items) != len(ripe.histories.items)
 
 
 def test_a_training_set_has_the_same_bits(storage: Storage, spark_config: Config) -> None:
