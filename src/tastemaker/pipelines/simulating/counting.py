@@ -23,7 +23,7 @@ from tastemaker.simulation.world import Responses, Visits
 class Tally:
     """By user: answers, clicks, and what was watched.
 
-    Whoever asked counts. The platform counts from the first answer in which the arms differ, so strangers are in fewer sums there.
+    Whoever asked counts; the platform counts from the first answer in which the arms differ, so of strangers it counts less.
     """
 
     answers: dict[str, float] = field(default_factory=dict)

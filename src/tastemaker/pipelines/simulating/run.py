@@ -24,12 +24,11 @@ from tastemaker.pipelines.simulating.doors import Door, Inside
 from tastemaker.pipelines.simulating.platform import DAY, Platform
 from tastemaker.serving.app import create_app
 from tastemaker.simulation.circle import Turn, gini, turn
-from tastemaker.simulation.policies import Popularity
+from tastemaker.simulation.policies import Chance
 from tastemaker.simulation.world import Ints, Responses, Visits, World
 from tastemaker.storage import Storage, connect
 from tastemaker.streaming.worker import Worker
 
-EXPLORE = 0.3  # share of places that the lists before the platform leave to chance
 PATIENT = 60_000.0  # ms: no answer is a stand-in because the machine is busy
 Progress = Callable[[int, int, str], None]
 
@@ -94,16 +93,18 @@ def life(config: Config, world: World, begin: int, name: str) -> Iterator[Life]:
 
 
 class Before:
-    """Who recommends before there is a model: popularity and chance. The platform hears of it as of visits without it."""
+    """Who recommends before there is a model: chance, so that the first model learns of tastes and not of a recommender.
+
+    The platform hears of clicks as of visits without it: they name no decision.
+    """
 
     def __init__(self, platform: Platform) -> None:
-        self.platform, self.popular = platform, Popularity(explore=EXPLORE)
+        self.platform, self.chance = platform, Chance()
 
     def lists(self, world: World, visits: Visits, k: int) -> Ints:
-        return self.popular.lists(world, visits, k)
+        return self.chance.lists(world, visits, k)
 
     def learn(self, world: World, visits: Visits, lists: Ints, responses: Responses) -> None:
-        self.popular.learn(world, visits, lists, responses)
         self.platform.learn(world, visits, lists, responses)
 
 

@@ -122,12 +122,23 @@ def study(config: Config, plan: Plan, progress: Progress) -> Study:
         with life(at(config, name), world.snapshot(), begin, str(number + 1)) as one:
             one.platform.known, one.platform.served_from = known, world.day
             done = plan.warm + 1 + number * plan.days
-            found[name] = go_on(
-                one, plan, way, lambda day, note, done=done, name=name: progress(done + day, total, f"{name}: {note}")
-            )
+            found[name] = go_on(one, plan, way, Part(progress, name, done, total))
         shutil.rmtree(home / name)
     best, chance = (value(world, policy, plan.days, plan.k) for policy in (Oracle(), Chance()))
     return Study(plan, best, chance, {name: one for name, one in found.items() if name != TOGETHER}, found.get(TOGETHER))
+
+
+@dataclass(frozen=True)
+class Part:
+    """Progress of one of the ways, as part of the whole."""
+
+    progress: Progress
+    name: str
+    before: int
+    total: int
+
+    def __call__(self, day: int, note: str) -> None:
+        self.progress(self.before + day, self.total, f"{self.name}: {note}")
 
 
 def ways_of(plan: Plan) -> dict[str, Experiment]:
