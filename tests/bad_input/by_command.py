@@ -81,6 +81,8 @@ WRONG: dict[str, Wrong] = {
     "unknown-pipeline": command("run", "dayly"),
     "no-data": trained(),
     "unknown-tuned": command("tune", "asl"),
+    "unknown-replayed": command("replay", "asl"),
+    "nothing-to-replay": command("replay", "popular"),
     "no-trials": command("tune", "popular", "--trials", "0"),
     "nothing-to-tune-on": command("tune", "popular"),
     "no-file": command("import", "absent.csv"),
