@@ -102,9 +102,10 @@ class Platform:
     def events(
         self, visits: Visits, lists: Ints, responses: Responses, asked: Sequence[Answer] | None
     ) -> Iterator[dict[str, Any]]:
-        """One after another, in the order of the visits."""
+        """One after another, in the order of the visits. Who is served late, in the first hour, is served now."""
+        now = self.served_from if math.isfinite(self.served_from) else 0.0
         for row, user in enumerate(visits.users.tolist()):
-            moment, who = self.time(float(visits.days[row])), user_of(user)
+            moment, who = self.time(max(float(visits.days[row]), now)), user_of(user)
             for place in np.flatnonzero(responses.seen[row] & (lists[row] >= 0)).tolist():
                 event = {"user": who, "item": item_of(int(lists[row, place])), "time": moment}
                 if asked is not None:

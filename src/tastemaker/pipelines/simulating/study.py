@@ -11,7 +11,6 @@ import shutil
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Literal
 
 from msgspec.structs import replace
@@ -70,7 +69,12 @@ class Lived:
     @property
     def clicks(self) -> float:
         """Per visit, over all days."""
-        return sum(day.clicks * day.visits for day in self.days) / max(sum(day.visits for day in self.days), 1)
+        return self.clicks_since(0)
+
+    def clicks_since(self, day: int) -> float:
+        """Per visit, without so many days at the beginning."""
+        later = self.days[day:]
+        return sum(one.clicks * one.visits for one in later) / max(sum(one.visits for one in later), 1)
 
 
 @dataclass(frozen=True)
@@ -83,12 +87,12 @@ class Study:
     alone: Mapping[str, Lived]
     together: Lived | None = None
 
-    def truth(self, arm: str) -> float:
-        """The relative change of clicks per visit, if everybody had the arm and not the control."""
+    def truth(self, arm: str, since: int = 0) -> float:
+        """The relative change of clicks per visit if everybody had the arm and not the control; ``since``: days left out."""
         if self.plan.experiment is None:
             raise InputError("arm", arm, "there was no experiment")
-        control = self.alone[self.plan.experiment.arms[0].name].clicks
-        return self.alone[arm].clicks / control - 1 if control else float("nan")
+        control = self.alone[self.plan.experiment.arms[0].name].clicks_since(since)
+        return self.alone[arm].clicks_since(since) / control - 1 if control else float("nan")
 
 
 def frozen_vs_daily() -> Experiment:
@@ -118,12 +122,13 @@ def study(config: Config, plan: Plan, progress: Progress) -> Study:
     progress(plan.warm + 1, total, "the first model is live")
     found: dict[str, Lived] = {}
     for number, (name, way) in enumerate(ways.items()):
-        copied(home / FIRST, home / name)
-        with life(at(config, name), world.snapshot(), begin, str(number + 1)) as one:
+        folder = f"way-{number}"  # an arm's name may be none of a folder
+        shutil.copytree(home / FIRST, home / folder)
+        with life(at(config, folder), world.snapshot(), begin, str(number + 1)) as one:
             one.platform.known, one.platform.served_from = known, world.day
             done = plan.warm + 1 + number * plan.days
             found[name] = go_on(one, plan, way, Part(progress, name, done, total))
-        shutil.rmtree(home / name)
+        shutil.rmtree(home / folder)
     best, chance = (value(world, policy, plan.days, plan.k) for policy in (Oracle(), Chance()))
     return Study(plan, best, chance, {name: one for name, one in found.items() if name != TOGETHER}, found.get(TOGETHER))
 
@@ -145,6 +150,9 @@ def ways_of(plan: Plan) -> dict[str, Experiment]:
     """By name, the experiment that runs in each way of going on; where everybody has one arm, both arms are that one."""
     if plan.experiment is None:
         return {plan.policy: twice(Arm(plan.policy, model=FROZEN if plan.policy == "frozen" else ""))}
+    for arm in plan.experiment.arms:
+        if arm.name == TOGETHER:
+            raise InputError("arm.name", arm.name, "is what the life with all arms is called: choose another name")
     return {TOGETHER: plan.experiment} | {arm.name: twice(arm) for arm in plan.experiment.arms}
 
 
@@ -156,10 +164,6 @@ def twice(arm: Arm) -> Experiment:
 
 def at(config: Config, name: str) -> Config:
     return replace(config, connect=replace(config.connect, home=str(config.home / name)))
-
-
-def copied(source: Path, target: Path) -> None:
-    shutil.copytree(source, target)
 
 
 def go_on(one: Life, plan: Plan, experiment: Experiment, progress: Told) -> Lived:

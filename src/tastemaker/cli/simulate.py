@@ -1,0 +1,156 @@
+"""``tastemaker simulate``: the whole loop in a world whose truth is known."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from msgspec.structs import replace
+from rich.markup import escape
+from rich.table import Table
+
+from tastemaker.cli.session import bar, configuration, console
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from tastemaker.config import Config
+    from tastemaker.domain import Experiment
+    from tastemaker.pipelines.simulating.run import Day
+    from tastemaker.pipelines.simulating.study import Plan, Study
+
+FOLDER = "simulation"  # of the configured home: the stores of simulated platforms lie there, and are made anew each time
+MODELS = ("popular", "als")
+
+
+@click.command()
+@click.option("--days", default=7, show_default=True, help="Simulated days that the platform serves.")
+@click.option("--users", default=2000, show_default=True, help="People in the world at its beginning.")
+@click.option("--items", default=1500, show_default=True, help="Items in the world at its beginning.")
+@click.option("--births", default=5.0, show_default=True, help="New items a day.")
+@click.option("--warm", default=10, show_default=True, help="Days before, from which the first model learns.")
+@click.option("--seed", default=1, show_default=True, help="Another seed is another world.")
+@click.option("-k", default=10, show_default=True, help="Length of the lists.")
+@click.option("--model", "models", multiple=True, help="A kind to train; may be given several times. [default: popular, als]")
+@click.option(
+    "--policy", type=click.Choice(["daily", "frozen"]), default="daily", show_default=True,
+    help="Train every day, or never after the first time.",
+)  # fmt: skip
+@click.option("--experiment", help="frozen-vs-daily, two kinds of models as popular-vs-als, or a JSON or TOML file.")
+@click.option("--url", help="Simulate the users of this running server instead. Its platform keeps their events.")
+@click.option("--key", default="", help="API key for --url, of scopes read and write.")
+@click.option("--html", "page", type=click.Path(dir_okay=False, path_type=Path), help="Write a page with a plot into this file.")
+@click.option("--json", "as_json", is_flag=True, help="Print all numbers as JSON.")
+@click.option("--quiet", is_flag=True, help="No progress bar.")
+@click.pass_context
+def simulate(context: click.Context, **given: Any) -> None:
+    """Let simulated people use the platform: they ask, click, come back or stay away, and it learns from them.
+
+    What they like is known, so an experiment's verdict can be held against the truth: each of its arms is given to everybody,
+    too, in a copy of platform and world. Works in folders of its own below the configured home.
+    """
+    import msgspec
+
+    from tastemaker.simulation.settings import WorldSettings
+
+    quiet = given["quiet"] or given["as_json"]
+    settings = WorldSettings(users=given["users"], items=given["items"], births=given["births"])
+    if given["url"]:
+        days = at_server(given, settings, quiet)
+        if given["as_json"]:
+            click.echo(msgspec.json.encode({"days": [vars(day) for day in days]}).decode())
+        else:
+            show_days({"server": days})
+        return
+    from tastemaker.pipelines.simulating import report
+    from tastemaker.pipelines.simulating.study import Plan, study
+
+    config = settled(configuration(context), given["models"])
+    experiment = experiment_of(given["experiment"]) if given["experiment"] else None
+    plan = Plan(given["days"], given["warm"], given["k"], given["seed"], settings, given["policy"], experiment)
+    config = with_kinds(config, plan)
+    with bar("simulating", quiet) as show:
+        found = study(config, plan, show)
+    if given["page"] is not None:
+        from tastemaker.pipelines.replay_report import write_text
+
+        write_text(given["page"], report.page(found))
+    if given["as_json"]:
+        click.echo(msgspec.json.format(msgspec.json.encode(report.described(found))).decode())
+        return
+    show_study(found)
+    if given["page"] is not None:
+        console.print(f"page: {escape(str(given['page']))}", soft_wrap=True)
+
+
+def settled(config: Config, models: Sequence[str]) -> Config:
+    """The user's configuration, with stores and models of the simulation's own."""
+    home = replace(config.connect, home=str(config.home / FOLDER))
+    return replace(config, connect=home, train=replace(config.train, models=tuple(models) or MODELS))
+
+
+def with_kinds(config: Config, plan: Plan) -> Config:
+    """Kinds of models that the experiment's arms name are trained, too."""
+    from tastemaker.models import MODELS as KNOWN
+
+    named = [arm.model for arm in plan.experiment.arms if arm.model in KNOWN] if plan.experiment is not None else []
+    return replace(config, train=replace(config.train, models=tuple(dict.fromkeys((*config.train.models, *named)))))
+
+
+def experiment_of(text: str) -> Experiment:
+    """An experiment by its name, by two kinds of models, or from a file."""
+    from tastemaker.cli.experiment_input import converted, read
+    from tastemaker.errors import InputError, did_you_mean
+    from tastemaker.models import MODELS as KNOWN
+    from tastemaker.pipelines.simulating.study import frozen_vs_daily, versus
+
+    if text == "frozen-vs-daily":
+        return frozen_vs_daily()
+    one, versus_, other = text.partition("-vs-")
+    if not versus_ or Path(text).exists():
+        return converted(read(Path(text)))
+    for kind in (one, other):
+        if kind not in KNOWN:
+            raise InputError("--experiment", text, f"there is no model of kind {kind!r}; {did_you_mean(kind, KNOWN)}")
+    return versus(one, other)
+
+
+def at_server(given: Mapping[str, Any], settings: Any, quiet: bool) -> list[Day]:
+    """Days at somebody's server."""
+    from tastemaker.errors import InputError
+    from tastemaker.pipelines.simulating.doors import Outside
+    from tastemaker.pipelines.simulating.run import of_server
+    from tastemaker.simulation.world import World
+
+    if given["experiment"]:
+        raise InputError(
+            "--experiment", given["experiment"], "needs a platform of its own, whose truth can be lived: leave out --url"
+        )
+    door = Outside(given["url"], given["key"])
+    try:
+        with bar("simulating", quiet) as show:
+            return of_server(door, World(settings, given["seed"]), given["days"], given["warm"], given["k"], show)
+    finally:
+        door.close()
+
+
+def show_days(ways: Mapping[str, Sequence[Day]]) -> None:
+    table = Table("life", "day", "visits", "clicks", "watched", "coverage", "Gini", "published", box=None, padding=(0, 2, 0, 0))
+    for name, days in ways.items():
+        for number, day in enumerate(days, 1):
+            cells = (f"{day.visits:,}", f"{day.clicks:.3f}", f"{day.watched:.3f}", f"{day.coverage:.2f}", f"{day.gini:.2f}")
+            table.add_row(escape(name), str(number), *cells, escape(day.published))
+    console.print(table)
+
+
+def show_study(found: Study) -> None:
+    """Every day of every way of life, the ends of the scale, and the estimate beside the truth."""
+    from tastemaker.pipelines.simulating import report
+
+    show_days({name: one.days for name, one in report.ways(found).items()})
+    parts = [f"{name} {one.clicks:.3f}" for name, one in report.ways(found).items()]
+    scale = f"chance {found.chance.clicks:.3f}, oracle {found.best.clicks:.3f}"
+    console.print(f"clicks per visit: {', '.join(parts)}; {scale}", soft_wrap=True)
+    for line in report.compared(found):
+        console.print(escape(line), soft_wrap=True)

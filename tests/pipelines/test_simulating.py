@@ -1,0 +1,159 @@
+"""The whole platform in a world whose truth is known: all is logged, clicks name decisions, and it learns what people like."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from dataclasses import replace as changed
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from msgspec.structs import replace
+
+from api import api, logged
+from tastemaker.cli import app
+from tastemaker.config import Config, Connect, Evaluate, Train
+from tastemaker.domain import Arm, Decision, Exposure, Interaction, View
+from tastemaker.errors import InputError, Unavailable
+from tastemaker.experiments.verdicts import judge
+from tastemaker.pipelines.simulating import report
+from tastemaker.pipelines.simulating.doors import Call, Outside
+from tastemaker.pipelines.simulating.platform import DAY
+from tastemaker.pipelines.simulating.run import life, lived, of_server, warm
+from tastemaker.pipelines.simulating.study import Plan, Study, begun, frozen_vs_daily, study, twice, versus
+from tastemaker.simulation.settings import WorldSettings
+from tastemaker.simulation.world import World
+from tastemaker.storage import Storage
+
+SMALL = WorldSettings(users=300, items=150)
+SALTS = 100
+
+
+def config_of(home: Path) -> Config:
+    return Config(
+        connect=Connect(home=str(home)),
+        train=Train(models=("popular", "als")),
+        evaluate=Evaluate(bootstrap=50),
+        models={"als": {"factors": 16, "epochs": 5}},
+    )
+
+
+def quiet(_done: int, _total: int, _note: str) -> None:
+    """Nobody watches."""
+
+
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory: pytest.TempPathFactory) -> Study:
+    """Two days of an experiment between popularity and a model of tastes."""
+    home = tmp_path_factory.mktemp("compared") / "home"
+    return study(config_of(home), Plan(days=2, warm=6, world=SMALL, experiment=versus("popular", "als")), quiet)
+
+
+def test_everything_is_logged_decisions_name_models_and_clicks_name_their_decisions(tmp_path: Path) -> None:
+    world = World(SMALL, 3)
+    begin = int(time.time() * 1000) - 5 * DAY
+    with life(config_of(tmp_path / "home"), world, begin, "t") as one:
+        warm(world, one.platform, 5, 10, quiet)
+        version = one.daily()
+        begun(one.storage, twice(Arm("plain")))
+        one.settle()
+        day = lived(world, one.platform, 10)
+        events = logged(one.storage)
+    served = {event.id: event for event in events if isinstance(event, Decision)}
+    clicks = [event for event in events if isinstance(event, Interaction)]
+    attributed = [click for click in clicks if click.decision is not None]
+    assert version
+    assert len(served) == day.visits > 100
+    assert {model for decision in served.values() for model in decision.models} == {version}
+    assert Counter(name for decision in served.values() for name in decision.arms) == {"everybody": day.visits}
+    assert len(attributed) == round(day.clicks * day.visits) > 0
+    for event in [*attributed, *(event for event in events if isinstance(event, View))]:
+        decision = served[str(event.decision)]
+        assert decision.slots[event.position or 0].item == event.item
+        assert (decision.user, decision.time <= event.time) == (event.user, True)
+    assert all(0 < (click.value or 0) < 1 for click in clicks)
+    before = [click for click in clicks if click.time < begin + 5 * DAY]
+    assert np.ptp([click.time for click in before]) > 4 * DAY
+    assert all(click.decision is None for click in before)
+    units = [event.unit for event in events if isinstance(event, Exposure)]
+    assert len(units) == len(set(units)) > 50
+
+
+def test_a_platform_in_a_world_is_better_than_chance_and_no_better_than_who_knows_all(compared: Study) -> None:
+    assert compared.chance.clicks * 1.15 < compared.alone["als"].clicks < compared.best.clicks
+    assert compared.truth("als") > 0.1
+
+
+def test_the_lake_measures_what_the_users_counted(compared: Study) -> None:
+    together = compared.together
+    assert together is not None
+    for arm in ("popular", "als"):
+        lake, own = (data.moments["ctr"][arm] for data in (together.data, together.counted))
+        assert 0.9 * own.n < lake.n <= own.n  # strangers are not exposed at first
+        assert 0.9 * own.y < lake.y <= own.y
+        assert 0.85 * own.x < lake.x <= own.x
+    assert together.data.twice == 0
+
+
+def test_the_report_holds_the_estimate_beside_the_truth(compared: Study) -> None:
+    told = report.described(compared)
+    assert told["arms"]["als"]["truth"] == compared.truth("als")
+    assert told["arms"]["als"]["estimate"] is not None
+    assert set(told["ways"]) == {"together", "popular", "als"}
+    lines = report.compared(compared)
+    assert any("the truth is +" in line for line in lines)
+    page = report.page(compared)
+    assert page.count("<polyline") == 5
+    assert all(line.split(":")[0] in page for line in lines)
+
+
+def test_many_salts_over_one_traffic_are_as_many_experiments_without_a_difference(compared: Study) -> None:
+    """Who is in which arm depends on the salt alone, so the traffic of one platform serves for all of them."""
+    one = compared.alone["als"]
+    equal = one.experiment
+    sure = [judge(replace(equal, salt=str(salt)), one.tally.data(replace(equal, salt=str(salt))))[0] for salt in range(SALTS)]
+    assert Counter(verdict.decision for verdict in sure)["broken"] <= 1
+    assert sum(result.good or result.bad for verdict in sure for result in list(verdict.results.values())[:1]) <= 11
+
+
+def test_a_running_server_can_be_used_by_simulated_people(published: tuple[Storage, Config]) -> None:
+    storage, config = published
+    with api(storage, config) as server:
+        door = Outside(server.base)
+        days = of_server(door, World(changed(SMALL, users=100), 1), 1, 1, 10, quiet)
+        with pytest.raises(Unavailable, match="404"):
+            door.all([Call("GET", "/v1/items/none-such")])
+        door.close()
+    events = logged(storage)
+    decisions = [event for event in events if isinstance(event, Decision)]
+    assert len(decisions) == days[0].visits > 10
+    assert any(isinstance(event, Interaction) and event.id.startswith("simulated-1-") for event in events)
+    with pytest.raises(InputError, match="url"):
+        Outside("localhost:8000")
+
+
+def test_the_command_tells_all_numbers_and_refuses_what_is_no_experiment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TASTEMAKER_CONNECT__HOME", f'"{tmp_path / "home"}"')
+    small = ("--users", "200", "--items", "120", "--days", "1", "--warm", "5")
+    done = CliRunner().invoke(app, ["simulate", *small, "--json"], catch_exceptions=False)
+    told = json.loads(done.output)
+    assert told["ways"]["daily"]["days"][0]["visits"] > 50
+    assert told["chance"]["clicks"] < told["oracle"]["clicks"]
+    with pytest.raises(InputError, match='did you mean "als"'):
+        CliRunner().invoke(app, ["simulate", *small, "--experiment", "popular-vs-alss"], catch_exceptions=False)
+    with pytest.raises(InputError, match="days"):
+        CliRunner().invoke(app, ["simulate", "--days", "0"], catch_exceptions=False)
+
+
+@pytest.mark.nightly
+def test_a_frozen_model_loses_against_one_that_is_trained_every_day(tmp_path: Path) -> None:
+    """Through the real API, in process: serve, click, log, apply, train, publish, and measure. Pairs share world and luck."""
+    settings = WorldSettings(users=800, items=300, births=25.0, newcomers=20.0)
+    losses = []
+    for seed in (1, 2, 3):
+        plan = Plan(days=12, warm=8, seed=seed, world=settings, experiment=frozen_vs_daily())
+        losses.append(study(config_of(tmp_path / str(seed)), plan, quiet).truth("frozen", since=4))
+    assert np.mean(losses) <= -0.05, losses
