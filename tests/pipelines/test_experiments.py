@@ -56,10 +56,10 @@ def test_the_lake_gives_the_sums_that_counting_by_hand_gives(tmp_path: Path, see
                 for arm, each in expected.items():
                     same(found[arm], each)
         both = measured(storage, config, BOTH, NOW)
-        units, expected = preferred(config, events, BOTH, NOW)
-        assert both.units == {"both": units}
-        assert expected.n > 2
-        same(both.moments["preference"]["b"], expected)
+        count, preference = preferred(config, events, BOTH, NOW)
+        assert both.units == {"both": count}
+        assert preference.n > 2
+        same(both.moments["preference"]["b"], preference)
 
 
 def test_an_experiment_that_nobody_met_has_no_units_and_an_unknown_metric_is_named(tmp_path: Path) -> None:

@@ -19,7 +19,10 @@ from tastemaker.cli.experiment_input import converted, options, read
 from tastemaker.cli.session import console, opened
 from tastemaker.domain import Experiment
 
-RESULTS: dict[str, str] = {}
+RESULTS: dict[str, str] = {
+    "report": "tastemaker.cli.experiment_results:report",
+    "size": "tastemaker.cli.experiment_results:size",
+}
 """Commands of the group that live elsewhere, and are imported when they are asked for."""
 
 

@@ -98,8 +98,10 @@ def stream(context: click.Context, engine: str | None, once: bool, metrics_port:
     spark, one command is the driver of a stream that uses all of Spark's machines.
     """
     from tastemaker.monitoring.endpoint import endpoint
+    from tastemaker.streaming.experiments import Follower
 
     with opened(context) as (storage, config):
+        follower = Follower(storage, config)
         driver = driver_of(engine or config.streaming.engine, storage, config)
         on_end(driver.end)
         try:
@@ -108,8 +110,10 @@ def stream(context: click.Context, engine: str | None, once: bool, metrics_port:
                 return
             with endpoint(metrics_port, driver.condition) as port:
                 console.print(f"[bold]tastemaker[/] applies events{told(port)}   Ctrl-C ends", soft_wrap=True)
+                follower.start()
                 driver.run()
         finally:
+            follower.stop()
             driver.leave()
 
 

@@ -21,6 +21,7 @@ from tastemaker.serving.app import create_app
 from tastemaker.serving.hot import Hot
 from tastemaker.serving.server import listening, refuse_open_door, server
 from tastemaker.storage import Storage
+from tastemaker.streaming.experiments import Follower
 from tastemaker.streaming.worker import Worker
 
 
@@ -39,9 +40,11 @@ def platform(storage: Storage, config: Config, *, schedule: bool = True, file: s
     restore(storage, int(time.time() * 1000))
     experiments.restore(storage)
     worker = Worker(storage, config)
+    follower = Follower(storage, config)
     timer = Schedule(storage, config, os.environ if file is None else {**os.environ, "TASTEMAKER_CONFIG": file})
 
     worker.start()
+    follower.start()
     if schedule:
         timer.start()
     try:
@@ -49,6 +52,7 @@ def platform(storage: Storage, config: Config, *, schedule: bool = True, file: s
     finally:
         if schedule:
             timer.stop()
+        follower.stop()
         worker.stop()
 
 

@@ -79,8 +79,10 @@ class Report(Struct, frozen=True):
 def report(experiment: Experiment, data: Data, source: str, now: int) -> Report:
     """Everything that is concluded from data."""
     verdicts = judge(experiment, data) if experiment.kind == "ab" else [preferred(experiment, data)]
+    places = {arm.name: place for place, arm in enumerate(experiment.arms)}
+    units = dict(sorted(data.units.items(), key=lambda pair: places.get(pair[0], 0)))
     return Report(
-        experiment.name, experiment.version, experiment.kind, experiment.state, now, source, dict(data.units), data.twice,
+        experiment.name, experiment.version, experiment.kind, experiment.state, now, source, units, data.twice,
         experiment.planned, tuple(map(conclusion, verdicts)),
     )  # fmt: skip
 
@@ -114,8 +116,10 @@ def conclusion(verdict: Verdict) -> Conclusion:
 
 def change(result: Result) -> Change:
     e, b, r = result.effect, result.bounds, result.relative
-    numbers = (e.control, e.treatment, b.value, b.low, b.high, r.value, r.low, r.high, result.p, e.n)
-    return Change(result.metric, result.better, *(float(number) for number in numbers), bool(b.final))
+    return Change(
+        result.metric, result.better, float(e.control), float(e.treatment), float(b.value), float(b.low), float(b.high),
+        float(r.value), float(r.low), float(r.high), float(result.p), float(e.n), bool(b.final),
+    )  # fmt: skip
 
 
 def encode(made: Report) -> str:

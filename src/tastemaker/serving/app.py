@@ -18,7 +18,7 @@ from tastemaker import __version__, telemetry
 from tastemaker.config import Config
 from tastemaker.errors import Conflict, InputError, NotFound, StorageError
 from tastemaker.monitoring.runs import RunMetrics
-from tastemaker.serving import routes_experiments, routes_hot, routes_items, routes_operations, routes_users
+from tastemaker.serving import routes_experiments, routes_hot, routes_items, routes_operations, routes_results, routes_users
 from tastemaker.serving.auth import Auth, Denied
 from tastemaker.serving.current import Current
 from tastemaker.serving.documentation import components
@@ -58,7 +58,7 @@ def create_app(
 
     app = FastAPI(title="tastemaker", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
     app.state.parts = parts
-    for routes in (routes_hot, routes_users, routes_items, routes_experiments, routes_operations):
+    for routes in (routes_hot, routes_users, routes_items, routes_experiments, routes_results, routes_operations):
         app.include_router(routes.router)
     app.mount("/docs/assets", StaticFiles(directory=routes_operations.ASSETS))
     handle_errors(app)

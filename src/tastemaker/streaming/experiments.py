@@ -12,6 +12,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -20,16 +21,14 @@ from tastemaker import telemetry
 from tastemaker.config import Config
 from tastemaker.domain import Erase, Experiment, Record
 from tastemaker.errors import Conflict, StorageError
-from tastemaker.evaluation.exposing import question_of
-from tastemaker.evaluation.measuring import measured
-from tastemaker.experiments.verdicts import Data
-from tastemaker.features.table import connect
-from tastemaker.monitoring.results import record
 from tastemaker.storage import Storage
 from tastemaker.storage.archive import GROUP
 from tastemaker.storage.columns import to_tables
 from tastemaker.storage.lake import Lake
 from tastemaker.storage.log import EventLog
+
+if TYPE_CHECKING:
+    from tastemaker.experiments.verdicts import Data
 
 EVERY = 20.0  # seconds between rounds, and at least
 REST = 3.0  # times as long as a round took: measuring must not take the machine from its work
@@ -94,6 +93,10 @@ def without(table: pa.Table, users: Sequence[str]) -> pa.Table:
 
 def measure(lake: Lake, tail: Tail, config: Config, experiment: Experiment, now: int) -> Data:
     """What is known of an experiment at a moment (epoch ms), of the lake and a tail that was refreshed before."""
+    from tastemaker.evaluation.exposing import question_of  # the query's engine takes a second to load
+    from tastemaker.evaluation.measuring import measured
+    from tastemaker.features.table import connect
+
     connection = connect()
     try:
         tables = {}
@@ -126,6 +129,8 @@ class Follower:
             if self.tail is not None:
                 self.tail.clear()
             return 0
+        from tastemaker.monitoring.results import record
+
         with self.storage.tables.alone("experiments"):
             self.tail = self.tail or Tail(self.storage.log)
             self.tail.refresh()
