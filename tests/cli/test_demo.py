@@ -1,4 +1,4 @@
-"""``tastemaker demo --exit`` on real data: five acts, twice."""
+"""``tastemaker demo --exit`` on real data: six acts, twice."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from processes import command
 
-ACTS = ("1. Events", "2. The daily pipeline", "3. The verdict", "4. Answers", "5. A click")
+ACTS = ("1. Events", "2. The daily pipeline", "3. The verdict", "4. Answers", "5. A click", "6. An experiment")
 
 
 @pytest.mark.slow
@@ -34,5 +34,6 @@ def test_the_demo_tells_the_whole_story_and_a_second_one_goes_on(tmp_path: Path,
         gone = re.search(r"gone: (.+?); new: (.+)", after)
         assert gone
         assert gone[1] in before
+        assert "als: the truth is +" in out
         assert float(re.findall(r"([\d.]+) ms later", out)[0]) < 5000
     assert (tmp_path / "home" / "demo-ml-100k").is_dir()

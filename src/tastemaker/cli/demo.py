@@ -34,6 +34,7 @@ PATIENCE = 10.0  # seconds to wait for the click's effect
 @click.pass_context
 def demo(context: click.Context, leave: bool, dataset: str, user: str) -> None:
     """Import real clicks, train and judge models, serve, click, and see what changes."""
+    from tastemaker.cli.demo_experiment import experiment_and_truth
     from tastemaker.cli.up import platform
     from tastemaker.serving.server import serving
 
@@ -55,6 +56,8 @@ def demo(context: click.Context, leave: bool, dataset: str, user: str) -> None:
                 before = ask(base, user)
                 show_answer(before, f"For user {user}:")
                 click_and_see(base, user, before)
+                title(6, "An experiment", "Judged while it runs, and then held against the truth.")
+                experiment_and_truth(config)
                 farewell(base, leave)
                 while not leave:
                     time.sleep(3600)

@@ -36,6 +36,11 @@ FIRST = "start"  # the folder of the platform that the others are copies of
 TOGETHER = "together"
 FROZEN = "frozen"  # in an arm's place of the model: the one that was live at the beginning
 Told = Callable[[int, str], None]
+Watch = Callable[[Experiment, Tally], None]
+
+
+def unwatched(_experiment: Experiment, _tally: Tally) -> None:
+    """An experiment that nobody looks at while it runs."""
 
 
 @dataclass(frozen=True)
@@ -105,8 +110,11 @@ def versus(one: str, other: str) -> Experiment:
     return Experiment(f"{one}-vs-{other}", (Arm(one, model=one), Arm(other, model=other)), metrics=("ctr", "watched"))
 
 
-def study(config: Config, plan: Plan, progress: Progress) -> Study:
-    """Lives a plan. ``config``'s home is made anew: give a folder that belongs to the simulation alone."""
+def study(config: Config, plan: Plan, progress: Progress, watch: Watch = unwatched) -> Study:
+    """Lives a plan. ``config``'s home is made anew: give a folder that belongs to the simulation alone.
+
+    ``watch`` is called with the experiment and the sums so far whenever people were served by it.
+    """
     home, world = config.home, World(plan.world, plan.seed)
     shutil.rmtree(home, ignore_errors=True)
     begin = int(time.time() * 1000) - plan.warm * DAY
@@ -127,7 +135,7 @@ def study(config: Config, plan: Plan, progress: Progress) -> Study:
         with life(at(config, folder), world.snapshot(), begin, str(number + 1)) as one:
             one.platform.known, one.platform.served_from = known, world.day
             done = plan.warm + 1 + number * plan.days
-            found[name] = go_on(one, plan, way, Part(progress, name, done, total))
+            found[name] = go_on(one, plan, way, Part(progress, name, done, total), watch if name == TOGETHER else unwatched)
         shutil.rmtree(home / folder)
     best, chance = (value(world, policy, plan.days, plan.k) for policy in (Oracle(), Chance()))
     return Study(plan, best, chance, {name: one for name, one in found.items() if name != TOGETHER}, found.get(TOGETHER))
@@ -166,13 +174,13 @@ def at(config: Config, name: str) -> Config:
     return replace(config, connect=replace(config.connect, home=str(config.home / name)))
 
 
-def go_on(one: Life, plan: Plan, experiment: Experiment, progress: Told) -> Lived:
+def go_on(one: Life, plan: Plan, experiment: Experiment, progress: Told, watch: Watch = unwatched) -> Lived:
     """Days of serving with an experiment, and training while an arm has the live model."""
     running = begun(one.storage, experiment)
     trains = any(not arm.model for arm in running.arms)
     one.settle()
     tally = Tally()
-    one.platform.heard.append(tally.hear)
+    one.platform.heard += [tally.hear, lambda *_: watch(running, tally)]
     days = []
     for day in range(plan.days):
         made = lived(one.world, one.platform, plan.k)
