@@ -70,7 +70,8 @@ def test_everything_is_logged_decisions_name_models_and_clicks_name_their_decisi
     assert {model for decision in served.values() for model in decision.models} == {version}
     assert Counter(name for decision in served.values() for name in decision.arms) == {"everybody": day.visits}
     assert len(attributed) == round(day.clicks * day.visits) > 0
-    for event in [*attributed, *(event for event in events if isinstance(event, View))]:
+    after: list[Interaction | View] = [*attributed, *(event for event in events if isinstance(event, View))]
+    for event in after:
         decision = served[str(event.decision)]
         assert decision.slots[event.position or 0].item == event.item
         assert (decision.user, decision.time <= event.time) == (event.user, True)

@@ -44,7 +44,7 @@ MODELS = ("popular", "als")
 @click.option("--json", "as_json", is_flag=True, help="Print all numbers as JSON.")
 @click.option("--quiet", is_flag=True, help="No progress bar.")
 @click.pass_context
-def simulate(context: click.Context, **given: Any) -> None:
+def simulate(context: click.Context, /, **given: Any) -> None:
     """Let simulated people use the platform: they ask, click, come back or stay away, and it learns from them.
 
     What they like is known, so an experiment's verdict can be held against the truth: each of its arms is given to everybody,
