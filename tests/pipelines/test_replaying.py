@@ -46,6 +46,15 @@ def test_a_platforms_events_and_a_table_of_them_are_replayed_alike(published: tu
     assert lake.category_names
 
 
+def test_some_days_of_events_are_the_newest_ones(published: tuple[Storage, Config]) -> None:
+    storage, config = published
+    whole, part = of_lake(storage, config).histories.times, of_lake(storage, config, 0.5).histories.times
+    assert 0 < len(part) < len(whole)
+    assert np.array_equal(np.sort(part), np.sort(whole[whole > whole.max() - 43_200_000]))
+    with pytest.raises(InputError, match="days"):
+        of_lake(storage, config, -1.0)
+
+
 def test_what_is_worth_nothing_is_not_replayed(published: tuple[Storage, Config]) -> None:
     storage, config = published
     with pytest.raises(NotFound, match="no interaction is worth anything"):

@@ -116,6 +116,24 @@ def test_relabelling_leaves_what_workers_would_have_made_under_the_new_table(pub
     worker.stop()
 
 
+@pytest.mark.parametrize("step", ["states", "features"])
+def test_a_relabelling_that_was_interrupted_is_taken_up_by_the_next(published: tuple[Storage, Config], step: str) -> None:
+    storage, config = published
+    storage.config = rewarded(config, DOUBLED)
+
+    def stop(name: str, *_: object) -> None:
+        if name == step:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        relabel(storage, storage.config, rebuild_states, stop)
+    assert states.unpack(storage.kv.get([keys.state("u1")])[0] or b"").history.items, "people are answered meanwhile"
+    done = relabel(storage, storage.config, rebuild_states, lambda *_: None)
+    assert done.users == sum(1 for _ in storage.kv.scan("state:"))
+    assert set(states.unpack(storage.kv.get([keys.state("u1")])[0] or b"").history.weights) == {2.0}
+    assert storage.lake.read("user_features").num_rows == done.rows["user_features"]
+
+
 @dataclass
 class Seen:
     """Users' lists by a model, and what is true of them."""

@@ -23,6 +23,7 @@ OUTPUT = click.Path(dir_okay=False, path_type=Path)
 @click.command()
 @click.argument("models", nargs=-1, required=True)
 @click.option("--data", "source", default="", help="A public data set on this machine, as ml-100k, in place of your events.")
+@click.option("--days", default=0.0, show_default=True, help="Only events of the newest so many days; 0: all.")
 @click.option("--every", "every_days", default=7.0, show_default=True, help="Days from one training to the next; 0: one alone.")
 @click.option("-k", default=20, show_default=True, help="Length of the lists.")
 @click.option("--burn-in", default=0.25, show_default=True, help="Share of the oldest events that the first model learns from.")
@@ -36,6 +37,7 @@ def replay(
     context: click.Context,
     models: tuple[str, ...],
     source: str,
+    days: float,
     every_days: float,
     k: int,
     burn_in: float,
@@ -58,7 +60,7 @@ def replay(
     config = configuration(context)
     plan = replaying.Plan(models, every_days, k, burn_in, strangers)
     with bar("replay", quiet) as show:
-        found = replaying.replay(config, data_of(config, source), plan, show)
+        found = replaying.replay(config, data_of(config, source, days), plan, show)
     if file is not None:
         import msgspec
 
@@ -73,13 +75,13 @@ def replay(
         console.print(f"curves: {escape(str(report))}", soft_wrap=True)
 
 
-def data_of(config: Config, source: str) -> Interactions:
+def data_of(config: Config, source: str, days: float) -> Interactions:
     from tastemaker.pipelines import replaying
 
     if source:
-        return replaying.of_dataset(source, config.rewards)
+        return replaying.of_dataset(source, config.rewards, days)
     with connect(config) as storage:
-        return replaying.of_lake(storage, config)
+        return replaying.of_lake(storage, config, days)
 
 
 def show_traces(found: list[Trace], reward: str, metric: str) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
@@ -25,6 +26,9 @@ from tastemaker.pipelines.catalogue import Known
 from tastemaker.pipelines.steps.train import FALLBACK
 from tastemaker.pipelines.training import WORTHLESS, in_memory, interactions_of, pinned_events
 from tastemaker.storage import Storage
+
+if TYPE_CHECKING:
+    import ibis.expr.types as ir
 
 DAY = 86_400_000
 ALL = 2**31 - 1  # events of a user
@@ -58,23 +62,33 @@ class Plan:
             raise InputError("k", self.k, "give the length of a list, from 1 to 1000")
 
 
-def of_lake(storage: Storage, config: Config) -> Interactions:
-    """All events of the lake that are worth something, with the catalogue. Raises ``NotFound`` without any."""
+def of_lake(storage: Storage, config: Config, days: float = 0.0) -> Interactions:
+    """All events of the lake that are worth something, with the catalogue; of the newest ``days``, unless these are 0.
+
+    They are held in memory, 20 bytes each: of a large lake take some days. Raises ``NotFound`` without any.
+    """
     engine = engines.queries(config, "training_set")
     found = pinned_events(engine, storage, {"interactions": storage.lake.version("interactions")})
-    rows = engine.rows(table.histories(found, config.rewards, length=ALL))
+    rows = engine.rows(table.histories(lately(found, days), config.rewards, length=ALL))
     return numbered_rows(rows, Known.of(storage.tables.items.each()))
 
 
-def of_dataset(name: str, rewards: Rewards) -> Interactions:
+def lately(events: ir.Table, days: float) -> ir.Table:
+    """Those of the newest ``days``; all of them if these are 0."""
+    if not days >= 0:
+        raise InputError("days", days, "give the days of events to replay, or 0 for all")
+    return events.filter(events.time > events.time.max().as_scalar() - round(days * DAY)) if days else events
+
+
+def of_dataset(name: str, rewards: Rewards, days: float = 0.0) -> Interactions:
     """The same of a public data set that is on this machine. Raises ``NotFound`` where it is not."""
     data = datasets.load(name)
     rows = sorted(data.items.select(["item", "title", "categories"]).to_pylist(), key=lambda row: row["item"])
     items = (ItemChange(row["item"], 0, row["item"], row["title"] or "", tuple(row["categories"] or ())) for row in rows)
-    return of_table(data.interactions, rewards, Known.of(items))
+    return of_table(data.interactions, rewards, Known.of(items), days)
 
 
-def of_table(events: pa.Table, rewards: Rewards, known: Known | None = None) -> Interactions:
+def of_table(events: pa.Table, rewards: Rewards, known: Known | None = None, days: float = 0.0) -> Interactions:
     """The same of a table of user, item, kind, value, time (epoch ms)."""
     import ibis  # takes a second to load
 
@@ -86,7 +100,7 @@ def of_table(events: pa.Table, rewards: Rewards, known: Known | None = None) -> 
         | {"partition": pa.array([0] * count, pa.int32()), "offset": places, "id": places.cast(pa.string())}
         | {"mature_at": pa.nulls(count, pa.int64())}
     )
-    found = table.connect().to_pyarrow(table.histories(ibis.memtable(rows), rewards, length=ALL))
+    found = table.connect().to_pyarrow(table.histories(lately(ibis.memtable(rows), days), rewards, length=ALL))
     return numbered_rows(found, known or Known.of([]))
 
 
