@@ -15,15 +15,15 @@ from msgspec.structs import replace
 
 from api import api, logged
 from tastemaker.cli import app
+from tastemaker.cli.simulating import report
+from tastemaker.cli.simulating.doors import Call, Outside
+from tastemaker.cli.simulating.platform import DAY
+from tastemaker.cli.simulating.run import life, lived, of_server, warm
+from tastemaker.cli.simulating.study import Plan, Study, begun, study, twice, versus
 from tastemaker.config import Config, Connect, Evaluate, Train
 from tastemaker.domain import Arm, Decision, Exposure, Interaction, View
 from tastemaker.errors import InputError, Unavailable
 from tastemaker.experiments.verdicts import judge
-from tastemaker.pipelines.simulating import report
-from tastemaker.pipelines.simulating.doors import Call, Outside
-from tastemaker.pipelines.simulating.platform import DAY
-from tastemaker.pipelines.simulating.run import life, lived, of_server, warm
-from tastemaker.pipelines.simulating.study import Plan, Study, begun, study, twice, versus
 from tastemaker.simulation.settings import WorldSettings
 from tastemaker.simulation.world import World
 from tastemaker.storage import Storage

@@ -20,10 +20,10 @@ from rich.text import Text
 from tastemaker.cli.session import console
 
 if TYPE_CHECKING:
+    from tastemaker.cli.simulating.counting import Tally
+    from tastemaker.cli.simulating.study import Study
     from tastemaker.config import Config
     from tastemaker.domain import Experiment
-    from tastemaker.pipelines.simulating.counting import Tally
-    from tastemaker.pipelines.simulating.study import Study
 
 CONTROL, TREATMENT = "popular", "als"
 USERS, ITEMS, WARM, DAYS = 800, 300, 8, 3
@@ -54,8 +54,8 @@ class Screen:
 
 def experiment_and_truth(config: Config) -> Study:
     """Act six. Takes some ten seconds."""
-    from tastemaker.pipelines.simulating import report
-    from tastemaker.pipelines.simulating.study import Plan, study, versus
+    from tastemaker.cli.simulating import report
+    from tastemaker.cli.simulating.study import Plan, study, versus
     from tastemaker.simulation.settings import WorldSettings
 
     console.print(

@@ -15,10 +15,10 @@ from tastemaker.cli.session import bar, configuration, console
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from tastemaker.cli.simulating.run import Day
+    from tastemaker.cli.simulating.study import Plan, Study
     from tastemaker.config import Config
     from tastemaker.domain import Experiment
-    from tastemaker.pipelines.simulating.run import Day
-    from tastemaker.pipelines.simulating.study import Plan, Study
 
 FOLDER = "simulation"  # of the configured home: the stores of simulated platforms lie there, and are made anew each time
 MODELS = ("popular", "als")
@@ -63,8 +63,8 @@ def simulate(context: click.Context, /, **given: Any) -> None:
         else:
             show_days({"server": days})
         return
-    from tastemaker.pipelines.simulating import report
-    from tastemaker.pipelines.simulating.study import Plan, study
+    from tastemaker.cli.simulating import report
+    from tastemaker.cli.simulating.study import Plan, study
 
     config = settled(configuration(context), given["models"])
     experiment = experiment_of(given["experiment"]) if given["experiment"] else None
@@ -101,9 +101,9 @@ def with_kinds(config: Config, plan: Plan) -> Config:
 def experiment_of(text: str) -> Experiment:
     """An experiment by its name, by two kinds of models, or from a file."""
     from tastemaker.cli.experiment_input import converted, read
+    from tastemaker.cli.simulating.study import frozen_vs_daily, versus
     from tastemaker.errors import InputError, did_you_mean
     from tastemaker.models import MODELS as KNOWN
-    from tastemaker.pipelines.simulating.study import frozen_vs_daily, versus
 
     if text == "frozen-vs-daily":
         return frozen_vs_daily()
@@ -118,9 +118,9 @@ def experiment_of(text: str) -> Experiment:
 
 def at_server(given: Mapping[str, Any], settings: Any, quiet: bool) -> list[Day]:
     """Days at somebody's server."""
+    from tastemaker.cli.simulating.doors import Outside
+    from tastemaker.cli.simulating.run import of_server
     from tastemaker.errors import InputError
-    from tastemaker.pipelines.simulating.doors import Outside
-    from tastemaker.pipelines.simulating.run import of_server
     from tastemaker.simulation.world import World
 
     if given["experiment"]:
@@ -146,7 +146,7 @@ def show_days(ways: Mapping[str, Sequence[Day]]) -> None:
 
 def show_study(found: Study) -> None:
     """Every day of every way of life, the ends of the scale, and the estimate beside the truth."""
-    from tastemaker.pipelines.simulating import report
+    from tastemaker.cli.simulating import report
 
     show_days({name: one.days for name, one in report.ways(found).items()})
     parts = [f"{name} {one.clicks:.3f}" for name, one in report.ways(found).items()]

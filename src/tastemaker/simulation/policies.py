@@ -1,4 +1,4 @@
-"""Who recommends in a world: ends of the scale, and baselines. The platform itself is one more (``pipelines/simulating.py``).
+"""Who recommends in a world: ends of the scale, and baselines. The platform itself is one more (``cli/simulating``).
 
 A policy sees users, items and what came of lists. Only the oracle looks into the world.
 """

@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from tastemaker.cli.simulating.platform import Answer, user_of
 from tastemaker.domain import Experiment
 from tastemaker.experiments.assignment import Assigner, Someone
 from tastemaker.experiments.moments import Moments
 from tastemaker.experiments.verdicts import Data
-from tastemaker.pipelines.simulating.platform import Answer, user_of
 from tastemaker.simulation.world import Responses, Visits
 
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from tastemaker.cli.simulating.study import TOGETHER, Lived, Study
 from tastemaker.experiments.verdicts import Verdict, judge, told
 from tastemaker.pipelines.replay_report import COLOURS, STYLE
-from tastemaker.pipelines.simulating.study import TOGETHER, Lived, Study
 
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 860, 320, 56, 170, 14, 34
 

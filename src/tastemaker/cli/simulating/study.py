@@ -15,6 +15,9 @@ from typing import Literal
 
 from msgspec.structs import replace
 
+from tastemaker.cli.simulating.counting import Tally
+from tastemaker.cli.simulating.platform import DAY
+from tastemaker.cli.simulating.run import Day, Life, Progress, life, lived, warm
 from tastemaker.config import Config
 from tastemaker.domain import Arm, Experiment
 from tastemaker.errors import InputError, did_you_mean
@@ -22,9 +25,6 @@ from tastemaker.experiments.verdicts import Data
 from tastemaker.pipelines.catalog import pipeline
 from tastemaker.pipelines.experiments.measure import measured
 from tastemaker.pipelines.local import run_pipeline
-from tastemaker.pipelines.simulating.counting import Tally
-from tastemaker.pipelines.simulating.platform import DAY
-from tastemaker.pipelines.simulating.run import Day, Life, Progress, life, lived, warm
 from tastemaker.registry import experiments, live
 from tastemaker.simulation.circle import Value, value
 from tastemaker.simulation.policies import Chance, Oracle

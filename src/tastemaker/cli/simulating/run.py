@@ -15,13 +15,13 @@ from dataclasses import dataclass
 import numpy as np
 from msgspec.structs import replace
 
+from tastemaker.cli.simulating.doors import Door, Inside
+from tastemaker.cli.simulating.platform import DAY, Platform
 from tastemaker.config import Config
 from tastemaker.domain import Run
 from tastemaker.errors import InputError
 from tastemaker.pipelines.catalog import pipeline
 from tastemaker.pipelines.local import run_pipeline
-from tastemaker.pipelines.simulating.doors import Door, Inside
-from tastemaker.pipelines.simulating.platform import DAY, Platform
 from tastemaker.serving.app import create_app
 from tastemaker.simulation.circle import Turn, gini, turn
 from tastemaker.simulation.policies import Chance

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from msgspec import Struct
 
-from tastemaker.pipelines.simulating.doors import Call, Door
+from tastemaker.cli.simulating.doors import Call, Door
 from tastemaker.simulation.world import Responses, Visits, World
 
 DAY = 86_400_000
