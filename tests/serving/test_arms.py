@@ -313,3 +313,38 @@ def test_what_a_log_has_lost_is_logged_again(published: tuple[Storage, Config]) 
         assert storage.log is log
     assert {event.id for event in found} == {"exposure-aa-1-u1"}
     assert len(found) == 2, "the same event twice, of which readers count one"
+
+
+def test_whoever_has_met_an_arm_of_a_sticky_experiment_stays_in_it(published: tuple[Storage, Config]) -> None:
+    storage, config = published
+    begun(storage, "aa", PLAIN, sticky=True)
+    with api(storage, config) as server:
+        for user in users(20):
+            server.ask(user)
+        assert eventually(lambda: all(storage.kv.get([keys.arm("aa", user) for user in users(20)])))
+        experiments.ramp(storage, "aa", 0.01)
+        server.app.recommending.current.look()
+        for user in users(40):
+            server.ask(user)
+        found = Logged.of(storage)
+    for user in users(20):
+        first, second = found.decisions[user]
+        assert first.arms == second.arms != {}
+    assert sum(bool(found.decisions[user][0].arms) for user in users(40)[20:]) <= 3, "whoever comes now is hardly taken in"
+
+
+def test_erasing_a_user_takes_exposures_arms_and_the_name_in_an_experiment(published: tuple[Storage, Config]) -> None:
+    storage, config = published
+    begun(storage, "aa", PLAIN, sticky=True, forced={"u1": "same", "u2": "control"})
+    with api(storage, config) as server:
+        for user in ("u1", "u3"):
+            server.ask(user)
+        assert eventually(lambda: storage.kv.get([keys.arm("aa", "u3")])[0] is not None)
+        key = storage.tables.keys.create("admin", ("admin",), 1)
+        for user in ("u1", "u3"):
+            removed = server.client.delete(f"/v1/users/{user}", headers={"x-api-key": key}).json()["removed"]
+            assert (removed["tables.experiments"], removed["kv.arm"]) == ((1, 0) if user == "u1" else (0, 1))
+        assert [event for event in logged(storage) if isinstance(event, Exposure)] == []
+        assert experiments.running(storage.kv.get([keys.EXPERIMENTS])[0])[0].forced == {"u2": "control"}
+        server.ask("u3")
+        assert len([event for event in logged(storage) if isinstance(event, Exposure)]) <= 1  # a stranger now

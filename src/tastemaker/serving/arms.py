@@ -56,6 +56,7 @@ class Plan:
     packed: bytes = b""  # the arms as a field of the decision
     own: bool = False  # stored slates are made in another way
     lame: frozenset[str] = frozenset()  # experiments whose arm cannot be served now
+    sticky: frozenset[str] = frozenset()  # experiments that keep whoever has met them
 
     @property
     def rungs(self) -> frozenset[str]:
@@ -69,6 +70,12 @@ class Placed(NamedTuple):
     assignments: tuple[Assignment, ...] = ()
     seed: int = 0
     drawn: bool = False
+
+    @property
+    def sticky(self) -> dict[str, bytes]:
+        """What is kept of a unit that has met its arms: experiment -> version and arm, of those drawn just now."""
+        asked = (found for found in self.assignments if found.reason == "hashed" and found.experiment in self.plan.sticky)
+        return {found.experiment: f"{found.version}:{found.arm}".encode() for found in asked}
 
     @property
     def stored(self) -> bool:
@@ -92,6 +99,7 @@ class Arms:
         self.assigner, self.way, self.models = assigner, way, models
         self.experiments: dict[str, Experiment] = {draw.experiment.name: draw.experiment for draw in assigner.draws}
         self.targeted = any(experiment.segments for experiment in self.experiments.values())
+        self.sticky = tuple(experiment for experiment in self.experiments.values() if experiment.sticky)
         self.ways = {(name, arm.name): self._try(arm) for name, found in self.experiments.items() for arm in found.arms}
         self.nobody = Placed(Plan(way))  # who is in no arm
         self._plans: dict[tuple[tuple[str, str], ...], Plan] = {(): self.nobody.plan}
@@ -105,13 +113,30 @@ class Arms:
         """Whether a request has to ask."""
         return bool(self.assigner) or self.way.rules.explore > 0
 
-    def place(self, unit: str | None, surface: str, segment: str, seed: int) -> Placed:
-        """A request of a unit; None: of somebody who cannot be told from others, and takes part in nothing."""
+    @property
+    def reads(self) -> bool:
+        """Whether something has to be read of a unit before its arms are known."""
+        return self.targeted or bool(self.sticky)
+
+    def place(self, unit: str | None, surface: str, segment: str, seed: int, kept: Mapping[str, str] | None = None) -> Placed:
+        """A request of a unit; None: of somebody who cannot be told from others, and takes part in nothing.
+
+        ``kept``: the arms that it has met, of sticky experiments.
+        """
         found: tuple[Assignment, ...] = ()
         if unit is not None and self.experiments:
-            found = self.assigner.arms(Someone(unit, surface, segment))
+            found = self.assigner.arms(Someone(unit, surface, segment), kept)
         plan = self.plan(found)
         return Placed(plan, found, seed, plan.other is None and explores(seed, plan.way.rules))
+
+    def kept(self, values: Sequence[bytes | None]) -> dict[str, str]:
+        """Arms that a unit has met, from the values of ``keys.arm`` in the order of ``sticky``; void in other versions."""
+        found = {}
+        for experiment, value in zip(self.sticky, values, strict=True):
+            version, _, arm = (value or b"").decode().partition(":")
+            if version == str(experiment.version):
+                found[experiment.name] = arm
+        return found
 
     def plan(self, assignments: Sequence[Assignment]) -> Plan:
         """What these arms mean together; worked out once."""
@@ -138,7 +163,8 @@ class Arms:
         way, other = (way, None) if pair is None else (self._with(way, pair.arms[0]), self._with(way, pair.arms[1]))
         packed = b"\xa4arms" + _pack(arms) if arms else b""
         own = other is not None or way.version != self.way.version or greedy(way.rules) != greedy(self.way.rules)
-        return Plan(way, other, arms, packed, own, frozenset(lame))
+        sticky = frozenset(name for name in arms if self.experiments[name].sticky and name not in lame)
+        return Plan(way, other, arms, packed, own, frozenset(lame), sticky)
 
     def _with(self, way: Way, arm: Arm) -> Way:
         """A way, changed by an arm. Raises ``LookupError`` where the arm's model is not loaded, and what settings raise."""

@@ -7,7 +7,6 @@ or one that has forgotten, log the same event.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from threading import Lock
 
 from tastemaker.domain import Assignment, Exposure, encode_event
@@ -26,16 +25,19 @@ class Exposures:
         self._logged: dict[tuple[str, int, str], None] = {}
         self._lock = Lock()  # a log tells in a thread of its own that it failed
 
-    def of(self, placed: Placed, unit: str, moment: float) -> Iterator[Packed]:
+    def of(self, placed: Placed, unit: str, moment: float) -> list[Packed]:
         """The events that an answer adds to the log; ``moment``: epoch seconds of its decision."""
-        for found in placed.assignments:
-            if found.experiment not in placed.plan.lame and self._new((found.experiment, found.version, unit)):
-                yield Packed(unit, encode_event(exposure(found, unit, int(moment * 1000))))
+        return [
+            Packed(unit, encode_event(exposure(found, unit, int(moment * 1000))))
+            for found in placed.assignments
+            if found.experiment not in placed.plan.lame and self._new((found.experiment, found.version, unit))
+        ]
 
-    def forget(self) -> None:
-        """After a failure of the log: what it lost is logged again when the unit is next seen."""
+    def forget(self, unit: str | None = None) -> None:
+        """After a failure of the log: what it lost is logged again when a unit is next seen. Or one unit, which was erased."""
         with self._lock:
-            self._logged.clear()
+            for key in [key for key in self._logged if unit in (None, key[2])]:
+                del self._logged[key]
 
     def _new(self, key: tuple[str, int, str]) -> bool:
         logged = self._logged

@@ -35,6 +35,8 @@ from tastemaker.storage import Storage, keys
 from tastemaker.storage.log import Packed
 
 ANONYMOUS = "anonymous"
+KEPT = 180 * 86_400.0  # seconds for which a sticky experiment keeps a unit in its arm
+Kept = dict[str, str] | None
 ANSWER = b'{"decision":"%b","age_ms":%d,%b'
 
 
@@ -67,7 +69,7 @@ class Recommending:
         now = self.current.now
         try:
             placed = self._place(user, "home", "", now, began) if now.asks else None
-            if placed is not None and (now.arms.targeted or not placed.stored):
+            if placed is not None and (now.arms.reads or not placed.stored):
                 return None
             kv = self.storage.kv
             if not kv.immediate:
@@ -94,44 +96,55 @@ class Recommending:
     async def answer(self, ask: Ask, began: float) -> bytes:
         """The JSON of an answer; its decision is on its way to the log."""
         now = self.current.now
-        placed = await self._placed(ask, now, began)
+        placed = await self._placed(ask.user, ask.surface, now, began)
         ready = await self._stored(ask, now, began, placed) if ask.category is None and placed.stored else None
         return self.finish(ask, ready or await self._from_history(ask, now, began, placed), began, placed)
 
     async def answer_session(self, ask: Ask, history: History, preferences: dict[str, float]) -> bytes:
         """The same for a stranger whose history comes with the request."""
         began, now = time.perf_counter(), self.current.now
-        placed = self._place(ask.session, ask.surface, "", now, began)
+        placed = await self._placed(ask.session, ask.surface, now, began, session=True)
         answer = await self._in_time(now, ask, Taste(history, preferences), began, placed)  # a session may bear a user's id:
         return self.finish(ask, answer, began, placed)  # no stored slate for it
 
     # ── experiments ─────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _place(self, unit: str | None, surface: str, segment: str, now: Now, began: float) -> Placed:
+    def _place(self, unit: str | None, surface: str, segment: str, now: Now, began: float, kept: Kept = None) -> Placed:
         """The arms of a unit, and whether this answer is drawn."""
-        return now.arms.place(unit, surface, segment, seed_of(self.decisions.prefix, unit or "", began))
+        return now.arms.place(unit, surface, segment, seed_of(self.decisions.prefix, unit or "", began), kept)
 
-    async def _placed(self, ask: Ask, now: Now, began: float) -> Placed:
-        """The same where the user's segment may have to be read. While it cannot be, the user is in none."""
+    async def _placed(self, unit: str | None, surface: str, now: Now, began: float, session: bool = False) -> Placed:
+        """The same where something may have to be read of the unit. While it cannot be, it is as if nothing were known."""
         if not now.asks:
             return now.arms.nobody
-        segment = ""
-        if now.arms.targeted:
+        segment, kept = "", None
+        if now.arms.reads and unit is not None:
             try:
-                (packed,) = await self._read((keys.state(ask.user),), began)
-                segment = segment_of(packed).segment if packed is not None else ""
+                state, *met = await self._read([keys.state(unit), *(keys.arm(one.name, unit) for one in now.arms.sticky)], began)
+                segment = segment_of(state).segment if state is not None and not session else ""
+                kept = now.arms.kept(met)
             except Exception as error:
                 self._failed(error)
-        return self._place(ask.user, ask.surface, segment, now, began)
+        return self._place(unit, surface, segment, now, began, kept)
 
     def _in_arms(self, placed: Placed, unit: str, opening: bytes, own: bool, moment: float) -> bytes:
         """The decision with its arms. Where the answer depends on them, the unit's exposure goes to the log before it."""
         if not placed.assignments:
             return opening
         if own:
-            for event in self.exposures.of(placed, unit, moment):
+            fresh = self.exposures.of(placed, unit, moment)
+            for event in fresh:
                 self.decisions.beside(event)
+            if fresh and placed.sticky:
+                self.pool.submit(self._keep, {keys.arm(name, unit): value for name, value in placed.sticky.items()})
         return with_arms(opening, placed.plan.packed)
+
+    def _keep(self, met: dict[str, bytes]) -> None:
+        """Remembers the arms that a unit has met; runs beside the event loop."""
+        try:
+            self.storage.kv.put(met, KEPT)
+        except Exception as error:
+            self._failed(error)
 
     # ── reading ─────────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -88,6 +88,7 @@ async def delete(request: Request, user: str) -> Response:
     """Erases a user everywhere and says what was removed where. Needs an admin key."""
     parts = await allowed(request, "admin")
     parts.recommending.decisions.flush()  # those of the last moment must be in the log before it is searched
+    parts.recommending.exposures.forget(user)
     await parts.ingest.append([Erase(uuid.uuid4().hex, int(time.time() * 1000), user)])
     return answer({"user": user, "removed": await asyncio.to_thread(erase_everywhere, parts, user)})
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from tastemaker.storage import keys
 
 if TYPE_CHECKING:
@@ -39,9 +41,19 @@ def erase(storage: Storage, user: str, versions: Sequence[str]) -> dict[str, int
         manifest[f"lake.{name}"] = rows
     states = [keys.state(user), keys.mark(user)]
     slates = [key(version, user) for version in versions for key in (keys.slate, keys.whole)]
-    for place, names in (("kv.state", states), ("kv.slate", slates)):
+    arms = [keys.arm(one.name, user) for one in storage.tables.experiments.all()]
+    for place, names in (("kv.state", states), ("kv.slate", slates), ("kv.arm", arms)):
         manifest[place] = sum(value is not None for value in storage.kv.get(names))
         storage.kv.delete(names)
+    manifest["tables.experiments"] = unforced(storage, user)
     manifest["tables.users"] = storage.tables.users.delete(user)
     manifest["tables.dead_letters"] = storage.tables.dead_letters.erase(user)
     return manifest
+
+
+def unforced(storage: Storage, user: str) -> int:
+    """Takes a user out of the experiments that name him as one to be put into an arm. Servers are told."""
+    count = storage.tables.experiments.erase(user)
+    if count:
+        storage.kv.put({keys.EXPERIMENTS: msgspec.json.encode(storage.tables.experiments.all(state="running"))})
+    return count

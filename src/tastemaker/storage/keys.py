@@ -12,6 +12,7 @@ hold                          workers wait while this is there, see ``storage/kv
 trending                      the merged counters' best items
 epoch                         in a store behind a cache: which of the cache's entries count, see ``storage/kv/epoch.py``
 experiments                   the experiments that run, see ``registry/experiments.py``
+arm:{experiment}:{user}       the arm that a unit has met, where an experiment is sticky
 catalog                       stamp of the last change of an item: readers reload the catalogue when it moves
 """
 
@@ -49,6 +50,10 @@ def slates(version: str) -> tuple[str, str]:
 
 def writer(partition: int) -> str:
     return f"writer:{partition}"
+
+
+def arm(experiment: str, user: str) -> str:
+    return f"arm:{experiment}:{user}"
 
 
 def counters(partition: int, feature: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import msgspec
+from msgspec.structs import replace
 from sqlalchemy import Engine, select
 
 from tastemaker.domain import Experiment
@@ -20,13 +21,9 @@ class Experiments:
 
     def put(self, experiment: Experiment) -> None:
         """Writes an experiment over the one of its name and version."""
-        row = {
-            "experiment": experiment.name, "version": experiment.version, "state": experiment.state, "made": experiment.made,
-            "spec": msgspec.json.encode(experiment).decode(),
-        }  # fmt: skip
         with writing(self.engine) as connection:
             lock(connection, "experiments")
-            put_rows(connection, experiments, [row])
+            put_rows(connection, experiments, [row_of(experiment)])
             move(connection, "experiments")
 
     def get(self, name: str, version: int | None = None) -> Experiment | None:
@@ -54,3 +51,22 @@ class Experiments:
         chosen = select(experiments.c.spec).where(experiments.c.experiment == name).order_by(experiments.c.version.desc())
         with reading(self.engine) as connection:
             return [_decode(text) for text in connection.execute(chosen).scalars()]
+
+    def erase(self, user: str) -> int:
+        """Takes a user out of those who are put into arms by hand. Returns from how many versions of experiments."""
+        with writing(self.engine) as connection:
+            lock(connection, "experiments")
+            specs = [_decode(text) for text in connection.execute(select(experiments.c.spec)).scalars()]
+            named = [experiment for experiment in specs if user in experiment.forced]
+            left = [replace(one, forced={unit: arm for unit, arm in one.forced.items() if unit != user}) for one in named]
+            put_rows(connection, experiments, [row_of(experiment) for experiment in left])
+            move(connection, "experiments")
+        return len(named)
+
+
+def row_of(experiment: Experiment) -> dict[str, object]:
+    spec = msgspec.json.encode(experiment).decode()
+    return {
+        "experiment": experiment.name, "version": experiment.version, "state": experiment.state, "made": experiment.made,
+        "spec": spec,
+    }  # fmt: skip
