@@ -67,6 +67,7 @@ def test_the_hot_routes_are_described_beside_all_others(description: dict[str, A
         ("/v1/experiments", "get"),
         ("/v1/experiments", "post"),
         ("/v1/experiments/{name}", "get"),
+        ("/v1/experiments/{name}/results", "get"),
         ("/v1/experiments/{name}/start", "post"),
         ("/v1/experiments/{name}/ramp", "post"),
         ("/v1/experiments/{name}/stop", "post"),

@@ -66,7 +66,7 @@ def experiment() -> None:
 @click.option("--planned", type=int, help="Units in each arm, as `experiment size` tells.")
 @click.option("--force", "forced", multiple=True, metavar="UNIT=ARM", help="Puts a unit into an arm, to look at it.")
 @click.pass_context
-def create(context: click.Context, name: str | None, path: Path | None, **given: Any) -> None:
+def create(context: click.Context, /, name: str | None, path: Path | None, **given: Any) -> None:
     """Write a draft; options overrule what the file says. Nothing changes for anybody until it is started.
 
     Example: tastemaker experiment create cards --arm control --arm diverse:0.5:diversity=0.3 --metric ctr

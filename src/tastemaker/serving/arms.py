@@ -1,8 +1,11 @@
-"""Which arms a request is in, and what they mean for its answer: the model, the rules, and whether chance has a say.
+"""Which arms a request is in, and what they mean for its answer: the model, or two of them in one list.
 
 Who is in which arm is a function of two hashes (``experiments/assignment.py``), so nothing is read for it, except the user's
 segment where an experiment is about segments. What a combination of arms means is worked out once and kept for as long as
-the state of the world is the same. Where nothing runs and nothing is drawn, a request does not even ask.
+the state of the world is the same. Where nothing runs, a request does not even ask.
+
+Slates are made without the rules of ``[slates]``. So an arm with settings of its own cannot be served: it is told, as is one
+whose model is missing, and its units get what everybody gets.
 """
 
 from __future__ import annotations
@@ -15,16 +18,12 @@ from typing import NamedTuple
 
 import msgspec
 from msgspec import Struct
-from msgspec.structs import replace
 
-from tastemaker.config import Slates, with_settings
 from tastemaker.domain import Arm, Assignment, Experiment
-from tastemaker.errors import InputError
 from tastemaker.experiments.assignment import Assigner, Someone
 from tastemaker.models import IMPERSONAL, Recommender
 from tastemaker.slates.sources import Shelf
 
-SEEDS = 2**63  # there are so many, from 0
 MOST = 4096  # combinations of arms that are remembered
 OWN = frozenset({"personal", "segment"})
 """Rungs whose items depend on the arm. Below them everybody gets the same."""
@@ -33,11 +32,10 @@ _pack = msgspec.msgpack.Encoder().encode
 
 @dataclass(frozen=True)
 class Way:
-    """How a slate is made: the models, and the rules."""
+    """How a slate is made: by which models."""
 
     version: str = ""
     shelf: Shelf = field(default_factory=Shelf)
-    rules: Slates = field(default_factory=Slates)
 
     @property
     def rungs(self) -> frozenset[str]:
@@ -64,12 +62,11 @@ class Plan:
 
 
 class Placed(NamedTuple):
-    """A request among the experiments. ``drawn``: its slate is drawn by chance."""
+    """A request among the experiments."""
 
     plan: Plan
     assignments: tuple[Assignment, ...] = ()
     seed: int = 0
-    drawn: bool = False
 
     @property
     def sticky(self) -> dict[str, bytes]:
@@ -80,7 +77,7 @@ class Placed(NamedTuple):
     @property
     def stored(self) -> bool:
         """Whether the stored slate is an answer to it."""
-        return not self.drawn and not self.plan.own
+        return not self.plan.own
 
 
 class Segment(Struct, frozen=True):
@@ -111,7 +108,7 @@ class Arms:
 
     def __bool__(self) -> bool:
         """Whether a request has to ask."""
-        return bool(self.assigner) or self.way.rules.explore > 0
+        return bool(self.assigner)
 
     @property
     def reads(self) -> bool:
@@ -126,8 +123,7 @@ class Arms:
         found: tuple[Assignment, ...] = ()
         if unit is not None and self.experiments:
             found = self.assigner.arms(Someone(unit, surface, segment), kept)
-        plan = self.plan(found)
-        return Placed(plan, found, seed, plan.other is None and explores(seed, plan.way.rules))
+        return Placed(self.plan(found), found, seed)
 
     def kept(self, values: Sequence[bytes | None]) -> dict[str, str]:
         """Arms that a unit has met, from the values of ``keys.arm`` in the order of ``sticky``; void in other versions."""
@@ -162,40 +158,22 @@ class Arms:
                 way = self._with(way, next(arm for arm in experiment.arms if arm.name == chosen))
         way, other = (way, None) if pair is None else (self._with(way, pair.arms[0]), self._with(way, pair.arms[1]))
         packed = b"\xa4arms" + _pack(arms) if arms else b""
-        own = other is not None or way.version != self.way.version or greedy(way.rules) != greedy(self.way.rules)
+        own = other is not None or way.version != self.way.version
         sticky = frozenset(name for name in arms if self.experiments[name].sticky and name not in lame)
         return Plan(way, other, arms, packed, own, frozenset(lame), sticky)
 
     def _with(self, way: Way, arm: Arm) -> Way:
-        """A way, changed by an arm. Raises ``LookupError`` where the arm's model is not loaded, and what settings raise."""
-        version, shelf, rules = way.version, way.shelf, way.rules
-        if arm.model and arm.model != version:
-            version, shelf = arm.model, dataclasses.replace(shelf, model=self.models[arm.model])
-        return Way(version, shelf, with_settings(rules, arm.settings) if arm.settings else rules)
+        """A way, changed by an arm."""
+        if not arm.model or arm.model == way.version:
+            return way
+        return Way(arm.model, dataclasses.replace(way.shelf, model=self.models[arm.model]))
 
     def _try(self, arm: Arm) -> str:
         """Why an arm cannot be served; empty: it can."""
-        try:
-            self._with(self.way, arm)
-        except LookupError:
-            return f"model {arm.model!r} is not loaded"
-        except InputError as error:  # written by another version of the program
-            return str(error)
-        return ""
-
-
-def greedy(rules: Slates) -> Slates:
-    """What the rules say of slates that are not drawn: stored ones are made by that."""
-    usual = Slates()
-    return replace(
-        rules, explore=usual.explore, temperature=usual.temperature, temperatures={}, fresh=usual.fresh,
-        fresh_days=usual.fresh_days,
-    )  # fmt: skip
-
-
-def explores(seed: int, rules: Slates) -> bool:
-    """Whether the slate of the request with this seed is drawn: so often as the rules say."""
-    return seed < rules.explore * SEEDS
+        if arm.settings:
+            return f"its settings ({', '.join(sorted(arm.settings))}) are not followed: slates are made without these rules"
+        missing = arm.model not in ("", self.way.version, *self.models)
+        return f"model {arm.model!r} is not loaded" if missing else ""
 
 
 def seed_of(prefix: bytes, user: str, began: float) -> int:

@@ -1,7 +1,6 @@
-"""An answer composed from a history: in the way of the request's arms, drawn by chance where it is its turn, or of two rankings.
+"""An answer composed from a history: in the way of the request's arms, or of two rankings in one list.
 
-Interleaved answers are two slates, each made in its own way, merged by team draft. Rules about whole slates hold within each of
-the two; a user who is shown items of both may so see more of a category than a cap says.
+Interleaved answers are two slates, each made in its own way, merged by team draft.
 """
 
 from __future__ import annotations
@@ -11,7 +10,6 @@ import time
 import numpy as np
 from msgspec import Struct
 
-from tastemaker.config import Slates
 from tastemaker.domain import Decision, Scored
 from tastemaker.experiments.interleaving import Drafted, team_draft
 from tastemaker.serving.arms import OWN, Placed, Way
@@ -46,15 +44,9 @@ def composed(placed: Placed, request: Request, taste: Taste, wish: Wish) -> Answ
     if placed.plan.other is not None:
         return interleaved(placed, placed.plan.other, request, taste, wish)
     way = placed.plan.way
-    made = made_in(way, taste, wish, placed.seed if placed.drawn else None)
+    made = compose(way.shelf, taste, wish)
     opening = opening_of(request.user, way.version, made.rung, request.offset, request.reward, made.items, len(made.items))
     return answer_of(placed, request, taste, made, opening)
-
-
-def made_in(way: Way, taste: Taste, wish: Wish, seed: int | None = None) -> Composed:
-    if seed is None and way.rules == Slates():
-        return compose(way.shelf, taste, wish)
-    return compose(way.shelf, taste, wish, way.rules, seed)
 
 
 def answer_of(placed: Placed, request: Request, taste: Taste, made: Composed, opening: bytes) -> Answer:
@@ -68,7 +60,7 @@ def answer_of(placed: Placed, request: Request, taste: Taste, made: Composed, op
 def interleaved(placed: Placed, other: Way, request: Request, taste: Taste, wish: Wish) -> Answer:
     """Two slates merged, with what brought each item in the decision. The rung is the higher one of both."""
     ways = (placed.plan.way, other)
-    slates = [made_in(way, taste, wish) for way in ways]
+    slates = [compose(way.shelf, taste, wish) for way in ways]
     merged = merge(slates[0], slates[1], wish.k, placed.seed)
     made = Composed(*merged[:3])
     versions = tuple(dict.fromkeys(way.version for way in ways if way.version))

@@ -47,7 +47,7 @@ class Now:
 
     @cached_property
     def asks(self) -> bool:
-        """Whether a request may be in an arm, or its slate be drawn."""
+        """Whether a request may be in an arm."""
         return bool(self.arms)
 
     @property
@@ -70,7 +70,7 @@ class Current:
     def __init__(self, storage: Storage, config: Config) -> None:
         self.storage, self.config = storage, config
         shelf = Shelf(because=config.serving.because)
-        self.now = Now(shelf=shelf, arms=Arms(Assigner(), Way("", shelf, config.slates), {}))
+        self.now = Now(shelf=shelf, arms=Arms(Assigner(), Way("", shelf), {}))
         self.failure: BaseException | None = None
         self.models = ArmModels(storage)
         self.lame: dict[str, str] = {}  # arms that cannot be served, and why
@@ -123,7 +123,7 @@ class Current:
             shelf = now.shelf if same else self._shelf(bundle, catalogue, trending)
             if bundle is not now.bundle:
                 rehearse(shelf)
-            arms = Arms(assigner, Way(bundle.version, shelf, self.config.slates), models)
+            arms = Arms(assigner, Way(bundle.version, shelf), models)
             popular = now.popular if same else compose(shelf, Taste(), Wish(self.config.publish.slate)).items
             self.now = Now(bundle, shelf, popular, trending, runs, arms)
             self._tell(arms)

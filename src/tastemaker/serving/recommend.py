@@ -110,7 +110,7 @@ class Recommending:
     # ── experiments ─────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _place(self, unit: str | None, surface: str, segment: str, now: Now, began: float, kept: Kept = None) -> Placed:
-        """The arms of a unit, and whether this answer is drawn."""
+        """The arms of a unit."""
         return now.arms.place(unit, surface, segment, seed_of(self.decisions.prefix, unit or "", began), kept)
 
     async def _placed(self, unit: str | None, surface: str, now: Now, began: float, session: bool = False) -> Placed:
