@@ -145,7 +145,8 @@ def test_a_database_of_the_revision_before_gets_the_new_tables_and_keeps_its_row
         for statement in (
             "DROP TABLE alerts",
             "DROP TABLE triggers",
-            "DELETE FROM stamps WHERE name IN ('alerts', 'triggers', 'experiments')",
+            "DROP TABLE results",
+            "DELETE FROM stamps WHERE name IN ('alerts', 'triggers', 'experiments', 'results')",
             "UPDATE alembic_version SET version_num = '0002'",
         ):
             connection.execute(text(statement))

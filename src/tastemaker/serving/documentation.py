@@ -52,6 +52,9 @@ def components() -> dict[str, Any]:
         for field in struct.get("properties", {}).values():
             if isinstance(field.get("default"), float) and not math.isfinite(field["default"]):
                 del field["default"]  # NaN says "unknown" and has no form in JSON
+            for bound in ("minimum", "maximum"):
+                if (name := f"exclusive{bound.capitalize()}") in field:
+                    field[bound] = field.pop(name)  # OpenAPI 3.0 writes it otherwise than JSON Schema; this both can read
     return found
 
 
