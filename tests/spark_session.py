@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 SPARK = Spark(
     master="local[2]",
     settings={
-        "spark.driver.memory": "1g",
+        "spark.driver.memory": "1536m",  # all tests of a process share it, and one that is nearly full is slow
         "spark.sql.shuffle.partitions": 4,
         "spark.default.parallelism": 2,
         "spark.python.authenticate.socketTimeout": "180s",  # a Python worker on a machine that has much else to do

@@ -37,6 +37,7 @@ GLOBS = set("{}[]*?\\")  # what Spark takes for a pattern in a path
 QUIET = {"spark.ui.enabled": "false", "spark.ui.showConsoleProgress": "false"}
 ALONE = {"spark.executorEnv.NUMBA_NUM_THREADS": "1"}  # a Python worker has one core: its neighbours have the others
 SAME = {"spark.sql.session.timeZone": "UTC", "spark.sql.execution.arrow.pyspark.enabled": "true"}
+LEAN = {"spark.sql.execution.arrow.localRelationThreshold": "1m"}  # larger tables as Arrow, not as rows in the driver's heap
 LOCAL = {"spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1"}
 MASTER = re.compile(r"local(-cluster)?(\[[^\]]+\])?$|yarn$|(spark|k8s|sc)://.")
 CONNECT = 15002  # the port of Spark Connect, where a URL names none
@@ -88,7 +89,7 @@ def settings_of(config: Config) -> dict[str, str]:
     master = config.spark.master
     ours = dict(SAME)
     if not remote(master):
-        ours |= QUIET | ALONE | {"spark.app.name": "tastemaker", "spark.log.level": config.spark.log_level}
+        ours |= QUIET | ALONE | LEAN | {"spark.app.name": "tastemaker", "spark.log.level": config.spark.log_level}
         ours |= LOCAL if master.startswith("local") else {}
     given = {name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in config.spark.settings.items()}
     return ours | given
