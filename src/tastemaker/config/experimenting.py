@@ -36,6 +36,15 @@ class Slates(Section, frozen=True):
     ] = 0.1
     fresh_days: Annotated[float, Meta(ge=0, description="Days after its release in which an item counts as such.")] = 7.0
 
+    @property
+    def shaped(self) -> bool:
+        """Whether a slate is more than the best items one after the other."""
+        return self.diversity > 0 or self.calibration > 0 or self.cap > 0
+
+    def heat(self, surface: str) -> float:
+        """The temperature of a surface."""
+        return self.temperatures.get(surface, self.temperature)
+
 
 class Metric(Section, frozen=True):
     """What an experiment measures: a sum over a unit's events, divided by another, summed over the units of an arm.

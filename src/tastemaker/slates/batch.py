@@ -8,8 +8,9 @@ import numpy as np
 
 from tastemaker.domain import History
 from tastemaker.models import IMPERSONAL
-from tastemaker.models.interactions import Histories, Rows
-from tastemaker.slates.compose import Composed, compose
+from tastemaker.models.interactions import Floats, Histories, Ints, Rows
+from tastemaker.slates.arranged import depth, refined
+from tastemaker.slates.compose import Composed, compose, filled
 from tastemaker.slates.sources import Shelf, Taste, Wish, explained, numbered
 
 
@@ -21,20 +22,32 @@ def compose_block(shelf: Shelf, histories: Sequence[History], k: int) -> list[Co
     rows = [numbered(history, model.items, shelf.half_life_days) for history in histories]
     block = stacked(rows)
     seen = Rows(block.indptr, block.items)
-    found = model.recommend(block, k, exclude=seen, allowed=shelf.catalogue.mask(model.items))
+    many = depth(shelf, k) if shelf.rules.shaped else k
+    found = model.recommend(block, many, exclude=seen, allowed=shelf.catalogue.mask(model.items))
     composed = []
     for row, history in enumerate(histories):
-        full = found.items[row, -1] >= 0
-        if full:
-            items = tuple(explained(shelf, rows[row], found.items[row], found.scores[row]))
-            composed.append(Composed(items, "personal"))
-        else:
+        items, scores = found.items[row], found.scores[row]
+        if items[k - 1] < 0:
             composed.append(one(shelf, history, k))
+        elif shelf.rules.shaped:
+            composed.append(shaped(shelf, history, k, rows[row], items, scores))
+        else:
+            composed.append(Composed(tuple(explained(shelf, rows[row], items, scores)), "personal"))
     return composed
 
 
+def shaped(shelf: Shelf, history: History, k: int, numbers: Histories, items: Ints, scores: Floats) -> Composed:
+    """By the rules, from the candidates of one user."""
+    taste, wish = Taste(history), wished(history, k)
+    return filled(shelf, taste, wish, refined(shelf, taste, wish, numbers, items, scores))
+
+
+def wished(history: History, k: int) -> Wish:
+    return Wish(k, exclude=frozenset(history.items))
+
+
 def one(shelf: Shelf, history: History, k: int) -> Composed:
-    return compose(shelf, Taste(history), Wish(k, exclude=frozenset(history.items)))
+    return compose(shelf, Taste(history), wished(history, k))
 
 
 def stacked(rows: Sequence[Histories]) -> Histories:

@@ -60,5 +60,11 @@ class Catalogue:
         return {item.item: item.categories for item in self.items.values()}
 
     @cached_property
+    def released(self) -> tuple[tuple[int, str], ...]:
+        """Active items that say when they were released, (epoch ms, item), latest first."""
+        known = ((self.items[item].released, item) for item in self.newest)
+        return tuple(sorted(((time, item) for time, item in known if time is not None), reverse=True))
+
+    @cached_property
     def categories(self) -> tuple[str, ...]:
         return tuple(sorted({name for item in self.items.values() for name in item.categories}))

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from tastemaker.domain import Decision, Scored, Slot, encode_event
 from tastemaker.experiments.interleaving import Drafted
+from tastemaker.slates.arranged import Drawn
 
 POLICY = "compose/1"
 LATE = ("id", "time", "latency_ms", "surface", "session")
@@ -41,14 +42,25 @@ def drafted_slots(items: Sequence[Scored], draft: Drafted[str]) -> tuple[Slot, .
 
 
 def opening_of(
-    user: str, version: str, rung: str, offset: int, reward: str, items: Sequence[Scored], eligible: int = -1
-) -> bytes:
+    user: str, version: str, rung: str, offset: int, reward: str, items: Sequence[Scored], eligible: int = -1,
+    drawn: Drawn | None = None,
+) -> bytes:  # fmt: skip
     """All of a decision but what is known late. ``offset`` is that of the state or slate behind the answer."""
     decision = Decision(
         "", 0, user, feature_snapshot=f"{offset}", policy=POLICY, models=(version,) if version else (), reward=reward,
         rung=rung, eligible=eligible, slots=slots_of(items),
     )  # fmt: skip
-    return sealed(decision)
+    return sealed(decision if drawn is None else by_chance(decision, drawn))
+
+
+def by_chance(decision: Decision, drawn: Drawn) -> Decision:
+    """A decision that says what its slate was drawn from, and each slot's propensity: not those of slots filled behind it."""
+    chances = drawn.log_propensity
+    slots = tuple(replace(slot, log_propensity=chance) for slot, chance in zip(decision.slots, chances, strict=False))
+    return replace(
+        decision, explore=True, temperature=drawn.temperature, seed=drawn.seed, policy=drawn.policy, candidates=drawn.candidates,
+        eligible=len(drawn.candidates), scores=drawn.scores, slots=slots + decision.slots[len(slots) :],
+    )  # fmt: skip
 
 
 def sealed(decision: Decision) -> bytes:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from tastemaker.config import Slates
 from tastemaker.domain import History, Reason, Scored
 from tastemaker.features.rewards import aged
 from tastemaker.models import IMPERSONAL, Recommender
@@ -29,6 +30,7 @@ class Shelf:
     trending: tuple[tuple[str, float], ...] = ()
     because: str = "Because you watched {title}"
     half_life_days: float = 0.0  # see ``rewards.aged``; 0 where histories come with their age counted
+    rules: Slates = field(default_factory=Slates)  # of personal slates; the cap holds on all rungs
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,8 @@ class Wish:
     k: int
     category: str | None = None
     exclude: frozenset[str] = frozenset()  # never shown: consumed items and those of the request
+    surface: str = "home"
+    now: int = 0  # epoch milliseconds; what is new is so at a moment
 
 
 def numbered(history: History, vocabulary: Vocabulary, half_life_days: float = 0.0) -> Histories:
