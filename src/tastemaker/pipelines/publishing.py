@@ -51,7 +51,7 @@ class Desk:
     def of(cls, issue: Issue, models: Artifacts, catalogue: Catalogue, config: Config) -> Desk:
         model, standby = (load_model(models.folder(artifact)) for artifact in (issue.artifact, issue.fallback))
         # Trending would be stale when it is shown; histories come with their age counted.
-        return cls(issue, Shelf(catalogue, model, standby, because=config.serving.because), config)
+        return cls(issue, Shelf(catalogue, model, standby, because=config.serving.because, rules=config.slates), config)
 
     def slates(self, users: Sequence[str], histories: Sequence[History]) -> dict[str, bytes]:
         """What is to be written for these users: two keys each, but none for those who were erased."""

@@ -1,11 +1,8 @@
-"""Which arms a request is in, and what they mean for its answer: the model, or two of them in one list.
+"""Which arms a request is in, and what they mean for its answer: the model, the rules, and whether chance has a say.
 
 Who is in which arm is a function of two hashes (``experiments/assignment.py``), so nothing is read for it, except the user's
 segment where an experiment is about segments. What a combination of arms means is worked out once and kept for as long as
-the state of the world is the same. Where nothing runs, a request does not even ask.
-
-Slates are made without the rules of ``[slates]``. So an arm with settings of its own cannot be served: it is told, as is one
-whose model is missing, and its units get what everybody gets.
+the state of the world is the same. Where nothing runs and nothing is drawn, a request does not even ask.
 """
 
 from __future__ import annotations
@@ -18,12 +15,16 @@ from typing import NamedTuple
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
+from tastemaker.config import Slates, with_settings
 from tastemaker.domain import Arm, Assignment, Experiment
+from tastemaker.errors import InputError
 from tastemaker.experiments.assignment import Assigner, Someone
 from tastemaker.models import IMPERSONAL, Recommender
 from tastemaker.slates.sources import Shelf
 
+SEEDS = 2**63  # there are so many, from 0
 MOST = 4096  # combinations of arms that are remembered
 OWN = frozenset({"personal", "segment"})
 """Rungs whose items depend on the arm. Below them everybody gets the same."""
@@ -32,7 +33,7 @@ _pack = msgspec.msgpack.Encoder().encode
 
 @dataclass(frozen=True)
 class Way:
-    """How a slate is made: by which models."""
+    """How a slate is made: by which models, and by which rules (``shelf.rules``)."""
 
     version: str = ""
     shelf: Shelf = field(default_factory=Shelf)
@@ -62,11 +63,12 @@ class Plan:
 
 
 class Placed(NamedTuple):
-    """A request among the experiments."""
+    """A request among the experiments. ``drawn``: its slate is drawn by chance."""
 
     plan: Plan
     assignments: tuple[Assignment, ...] = ()
     seed: int = 0
+    drawn: bool = False
 
     @property
     def sticky(self) -> dict[str, bytes]:
@@ -77,7 +79,7 @@ class Placed(NamedTuple):
     @property
     def stored(self) -> bool:
         """Whether the stored slate is an answer to it."""
-        return not self.plan.own
+        return not self.drawn and not self.plan.own
 
 
 class Segment(Struct, frozen=True):
@@ -108,7 +110,7 @@ class Arms:
 
     def __bool__(self) -> bool:
         """Whether a request has to ask."""
-        return bool(self.assigner)
+        return bool(self.assigner) or self.way.shelf.rules.explore > 0
 
     @property
     def reads(self) -> bool:
@@ -123,7 +125,8 @@ class Arms:
         found: tuple[Assignment, ...] = ()
         if unit is not None and self.experiments:
             found = self.assigner.arms(Someone(unit, surface, segment), kept)
-        return Placed(self.plan(found), found, seed)
+        plan = self.plan(found)
+        return Placed(plan, found, seed, plan.other is None and explores(seed, plan.way.shelf.rules))
 
     def kept(self, values: Sequence[bytes | None]) -> dict[str, str]:
         """Arms that a unit has met, from the values of ``keys.arm`` in the order of ``sticky``; void in other versions."""
@@ -158,22 +161,42 @@ class Arms:
                 way = self._with(way, next(arm for arm in experiment.arms if arm.name == chosen))
         way, other = (way, None) if pair is None else (self._with(way, pair.arms[0]), self._with(way, pair.arms[1]))
         packed = b"\xa4arms" + _pack(arms) if arms else b""
-        own = other is not None or way.version != self.way.version
+        own = other is not None or way.version != self.way.version or greedy(way.shelf.rules) != greedy(self.way.shelf.rules)
         sticky = frozenset(name for name in arms if self.experiments[name].sticky and name not in lame)
         return Plan(way, other, arms, packed, own, frozenset(lame), sticky)
 
     def _with(self, way: Way, arm: Arm) -> Way:
-        """A way, changed by an arm."""
-        if not arm.model or arm.model == way.version:
-            return way
-        return Way(arm.model, dataclasses.replace(way.shelf, model=self.models[arm.model]))
+        """A way, changed by an arm. Raises ``LookupError`` where the arm's model is not loaded, and what settings raise."""
+        version, shelf = way.version, way.shelf
+        if arm.model and arm.model != version:
+            version, shelf = arm.model, dataclasses.replace(shelf, model=self.models[arm.model])
+        if arm.settings:
+            shelf = dataclasses.replace(shelf, rules=with_settings(shelf.rules, arm.settings))
+        return Way(version, shelf)
 
     def _try(self, arm: Arm) -> str:
         """Why an arm cannot be served; empty: it can."""
-        if arm.settings:
-            return f"its settings ({', '.join(sorted(arm.settings))}) are not followed: slates are made without these rules"
-        missing = arm.model not in ("", self.way.version, *self.models)
-        return f"model {arm.model!r} is not loaded" if missing else ""
+        try:
+            self._with(self.way, arm)
+        except LookupError:
+            return f"model {arm.model!r} is not loaded"
+        except InputError as error:  # written by another version of the program
+            return str(error)
+        return ""
+
+
+def greedy(rules: Slates) -> Slates:
+    """What the rules say of slates that are not drawn: stored ones are made by that."""
+    usual = Slates()
+    return replace(
+        rules, explore=usual.explore, temperature=usual.temperature, temperatures={}, fresh=usual.fresh,
+        fresh_days=usual.fresh_days,
+    )  # fmt: skip
+
+
+def explores(seed: int, rules: Slates) -> bool:
+    """Whether the slate of the request with this seed is drawn: so often as the rules say."""
+    return seed < rules.explore * SEEDS
 
 
 def seed_of(prefix: bytes, user: str, began: float) -> int:

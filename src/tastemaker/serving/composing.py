@@ -1,6 +1,7 @@
-"""An answer composed from a history: in the way of the request's arms, or of two rankings in one list.
+"""An answer composed from a history: in the way of the request's arms, drawn by chance where it is its turn, or of two rankings.
 
-Interleaved answers are two slates, each made in its own way, merged by team draft.
+Interleaved answers are two slates, each made in its own way, merged by team draft. Rules about whole slates hold within each of
+the two; a user who is shown items of both may so see more of a category than a cap says.
 """
 
 from __future__ import annotations
@@ -44,8 +45,10 @@ def composed(placed: Placed, request: Request, taste: Taste, wish: Wish) -> Answ
     if placed.plan.other is not None:
         return interleaved(placed, placed.plan.other, request, taste, wish)
     way = placed.plan.way
-    made = compose(way.shelf, taste, wish)
-    opening = opening_of(request.user, way.version, made.rung, request.offset, request.reward, made.items, len(made.items))
+    made = compose(way.shelf, taste, wish, placed.seed if placed.drawn else None)
+    opening = opening_of(
+        request.user, way.version, made.rung, request.offset, request.reward, made.items, len(made.items), made.drawn
+    )
     return answer_of(placed, request, taste, made, opening)
 
 

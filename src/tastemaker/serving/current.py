@@ -47,7 +47,7 @@ class Now:
 
     @cached_property
     def asks(self) -> bool:
-        """Whether a request may be in an arm."""
+        """Whether a request may be in an arm, or its slate be drawn."""
         return bool(self.arms)
 
     @property
@@ -69,7 +69,7 @@ class Current:
 
     def __init__(self, storage: Storage, config: Config) -> None:
         self.storage, self.config = storage, config
-        shelf = Shelf(because=config.serving.because)
+        shelf = Shelf(because=config.serving.because, rules=config.slates)
         self.now = Now(shelf=shelf, arms=Arms(Assigner(), Way("", shelf), {}))
         self.failure: BaseException | None = None
         self.models = ArmModels(storage)
@@ -140,6 +140,7 @@ class Current:
             _trending(trending) if trending is not None else (),
             self.config.serving.because,
             self.config.rewards.half_life_days,
+            self.config.slates,
         )
 
     def _tell(self, arms: Arms) -> None:

@@ -110,7 +110,7 @@ class Recommending:
     # ── experiments ─────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _place(self, unit: str | None, surface: str, segment: str, now: Now, began: float, kept: Kept = None) -> Placed:
-        """The arms of a unit."""
+        """The arms of a unit, and whether this answer is drawn."""
         return now.arms.place(unit, surface, segment, seed_of(self.decisions.prefix, unit or "", began), kept)
 
     async def _placed(self, unit: str | None, surface: str, now: Now, began: float, session: bool = False) -> Placed:
@@ -249,7 +249,8 @@ class Recommending:
 
     def _composed(self, placed: Placed, ask: Ask, taste: Taste, offset: int) -> Answer:
         """Composes an answer now; runs beside the event loop."""
-        wish = Wish(ask.k, ask.category, frozenset(taste.history.items) | frozenset(ask.exclude))
+        seen = frozenset(taste.history.items) | frozenset(ask.exclude)
+        wish = Wish(ask.k, ask.category, seen, ask.surface, int(time.time() * 1000))
         return composed(placed, Request(ask.user, offset, self.config.rewards.version), taste, wish)
 
     # ── finishing ───────────────────────────────────────────────────────────────────────────────────────────────────

@@ -83,7 +83,9 @@ class Applier:
         """What slates are made of now."""
         bundle = self.bundle
         serving, half_life = self.config.serving, self.config.rewards.half_life_days
-        return Shelf(self.catalogue, bundle.model, bundle.fallback, self.counters.best, serving.because, half_life)
+        return Shelf(
+            self.catalogue, bundle.model, bundle.fallback, self.counters.best, serving.because, half_life, self.config.slates
+        )
 
     def change_tables(self, records: Sequence[Record]) -> None:
         """Catalogue and profiles follow the log; a change applied twice, or before an older one, does no harm."""
