@@ -348,18 +348,3 @@ def test_erasing_a_user_takes_exposures_arms_and_the_name_in_an_experiment(publi
         assert experiments.running(storage.kv.get([keys.EXPERIMENTS])[0])[0].forced == {"u2": "control"}
         server.ask("u3")
         assert len([event for event in logged(storage) if isinstance(event, Exposure)]) <= 1  # a stranger now
-
-
-def test_an_arm_with_settings_gets_what_everybody_gets_and_is_told(published: tuple[Storage, Config]) -> None:
-    storage, config = published
-    arms = (Arm("control"), Arm("diverse", settings={"diversity": 0.3}))
-    with api(storage, config) as server:
-        usual = server.ask("u1")
-        begun(storage, "cards", arms, forced={"u1": "diverse"})
-        server.app.recommending.current.look()
-        answer, ready = server.ask("u1"), server.client.get("/ready")
-        found = Logged.of(storage)
-    assert (items(answer), answer["rung"]) == (items(usual), "personal")
-    assert ready.status_code == 200
-    assert any("arm diverse: its settings (diversity) are not followed" in warning for warning in ready.json()["warnings"])
-    assert (found.decisions["u1"][-1].arms, found.exposures) == ({"cards": "diverse"}, [])
