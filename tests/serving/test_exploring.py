@@ -11,7 +11,7 @@ import pytest
 from msgspec.structs import replace
 from test_arms import begun, items, users
 
-from api import api, decisions, eventually, logged
+from api import api, decisions, logged
 from tastemaker.config import Config, Slates
 from tastemaker.domain import Arm, Decision, Exposure, Interaction
 from tastemaker.pipelines.catalog import pipeline
@@ -106,14 +106,15 @@ def test_published_and_refreshed_slates_follow_the_rules_of_the_configuration(pu
     storage, config = published
     few = with_rules(config, cap=2)
     run_pipeline(storage, few, pipeline("hourly"))
-    worker = Worker(storage, few)
-    with api(storage, few, worker) as server:
+    with api(storage, few) as server:
         shelf = server.app.recommending.current.now.shelf
-        before = server.ask("u1")
         server.app.recommending.pool.shutdown()  # whoever composes fails
-        storage.log.append([Interaction("click-now", int(time.time() * 1000), "u1", items(before)[0], "click")])
-        assert eventually(lambda: server.ask("u1")["items"] != before["items"])
-        after = server.ask("u1")
+        before = server.ask("u1", k=5)
+        storage.log.append([Interaction("click-now", int(time.time() * 1000), "u1", items(before)[0], "click")]).result()
+        worker = Worker(storage, few)
+        worker.drain()
+        worker.stop()
+        after = server.ask("u1", k=5)
     for answer in (before, after):
         counts = Counter(name for item in items(answer) for name in shelf.catalogue.items[item].categories)
         assert (answer["rung"], max(counts.values())) == ("personal", 2)
