@@ -91,8 +91,9 @@ def test_the_example_configuration_names_every_key_with_its_default() -> None:
         for part in name.split("."):
             assert part in value, f"tastemaker.toml does not name {name}"
             value = value[part]
-        assert value == msgspec.to_builtins(default) or tuple(value) == default, name
-    assert config.load(file, {})[0] == Config()
+        same = value == msgspec.to_builtins(default) or tuple(value) == default
+        assert same or (isinstance(default, dict) and value.keys() == default.keys()), name
+    assert config.load(file, {})[0] == Config()  # tables may leave out what has a default of its own
 
 
 def test_every_line_of_the_example_configuration_is_explained_nearby() -> None:
