@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bad_input import by_command, over_http
+from bad_input import by_command, of_experiments, over_http
 from bad_input.world import World, served
 from tastemaker.config import Config
 from tastemaker.storage import Storage
@@ -16,7 +16,7 @@ from tastemaker.storage import Storage
 PAGE = (Path(__file__).resolve().parent.parent / "docs" / "bad-input.md").read_text("utf-8")
 ROW = re.compile(r"^\| (?P<id>[a-z-]+) \| .+ \| (?P<status>\d+) \| `+ ?(?P<message>.+?) ?`+ \| (?P<kept>\w+) \|$", re.MULTILINE)
 ROWS = {row["id"]: row for row in ROW.finditer(PAGE)}
-WRONG = over_http.WRONG | by_command.WRONG
+WRONG = over_http.WRONG | by_command.WRONG | of_experiments.WRONG
 BEFORE = over_http.BEFORE | by_command.BEFORE
 
 

@@ -75,7 +75,11 @@ def did_you_mean(wrong: str, known: Iterable[str]) -> str:
     'did you mean "item_knn"?'
     >>> did_you_mean("x", ["als", "item_knn"])
     'known: als, item_knn'
+    >>> did_you_mean("x", [])
+    'there is none yet'
     """
     known = sorted(known)
+    if not known:
+        return "there is none yet"
     close = difflib.get_close_matches(wrong, known, n=1)
     return f'did you mean "{close[0]}"?' if close else f"known: {', '.join(known)}"

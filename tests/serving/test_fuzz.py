@@ -93,6 +93,47 @@ def test_no_body_makes_another_route_fail(bare: Api, route: str, body: bytes) ->
     assert answer.status_code in (200, 422), (route, answer.text)
 
 
+texts = st.sampled_from(["a", "control", "als-1", "ctr", "home", "", "diversity", "cap", "x" * 70]) | st.text(max_size=5)
+numbers = st.sampled_from([0, 0.5, 1, 1.5, -1, 1e308, 2**63]) | st.floats()
+arms = st.fixed_dictionaries(
+    {"name": texts},
+    optional={"weight": numbers, "model": texts, "settings": st.dictionaries(texts, numbers | st.text(max_size=3), max_size=3)},
+)
+DRAFT = {"name": "cards", "arms": [{"name": "control"}, {"name": "other"}]}
+fields = {
+    "name": texts, "arms": st.lists(arms, max_size=3), "kind": st.sampled_from(["ab", "interleaving", "abc"]), "layer": texts,
+    "start": numbers, "stop": numbers, "salt": texts, "coverage": numbers, "surfaces": st.lists(texts, max_size=2),
+    "metrics": st.lists(texts, max_size=2), "mde": numbers, "guardrails": st.dictionaries(texts, numbers, max_size=2),
+    "forced": st.dictionaries(texts, texts, max_size=2), "planned": numbers, "sticky": st.booleans() | texts, "state": texts,
+    "version": numbers,
+}  # fmt: skip
+changes = st.lists(st.one_of(*(st.tuples(st.just(name), strategy) for name, strategy in fields.items())), max_size=2)
+drafts = changes.map(lambda pairs: DRAFT | dict(pairs))
+
+
+def test_no_experiment_makes_the_server_fail(storage: Storage, home: Config) -> None:
+    with api(storage, home) as server:
+        headers = {"x-api-key": storage.tables.keys.create("admin", ("admin",), 1)}
+        written = 0
+
+        @CALM
+        @given(draft=drafts | st.dictionaries(texts, trees, max_size=3), coverage=numbers | trees)
+        def attack(draft: dict[str, Any], coverage: object) -> None:
+            nonlocal written
+            path = "/v1/experiments"
+            answer = server.client.post(path, content=json_of(draft), headers=headers)
+            assert answer.status_code in (201, 409, 422), answer.text
+            written += answer.status_code == 201
+            name = quote(str(draft.get("name", "")) or "-", safe="")
+            for step, body in (("start", b""), ("ramp", json_of({"coverage": coverage})), ("stop", json_of({"outcome": "x"}))):
+                answer = server.client.post(f"{path}/{name}/{step}", content=body, headers=headers)
+                assert answer.status_code in (200, 404, 405, 409, 422), answer.text
+            assert server.client.get("/v1/users/u1/recommendations").status_code == 200
+
+        attack()
+    assert written > 0
+
+
 def test_no_request_made_from_the_description_makes_the_server_fail(storage: Storage, home: Config) -> None:
     failures: list[str] = []
     with api(storage, home) as server:
