@@ -17,7 +17,7 @@ from rich.table import Table
 
 from tastemaker.cli.experiment_input import converted, options, read
 from tastemaker.cli.session import console, opened
-from tastemaker.domain import Experiment
+from tastemaker.domain import Arm, Experiment
 
 RESULTS: dict[str, str] = {
     "report": "tastemaker.cli.experiment_results:report",
@@ -64,6 +64,11 @@ def experiment() -> None:
 @click.option("--guardrail", "guardrails", multiple=True, metavar="METRIC=LOSS", help="What may be lost of a metric, as a share.")
 @click.option("--mde", type=float, help="The smallest relative change that is worth finding.")
 @click.option("--planned", type=int, help="Units in each arm, as `experiment size` tells.")
+@click.option(
+    "--training",
+    type=click.Choice(["shared", "diverted"]),
+    help="Whether models of arms learn from all, or from their own units.",
+)
 @click.option("--force", "forced", multiple=True, metavar="UNIT=ARM", help="Puts a unit into an arm, to look at it.")
 @click.pass_context
 def create(context: click.Context, /, name: str | None, path: Path | None, **given: Any) -> None:
@@ -170,12 +175,17 @@ def show(context: click.Context, name: str, as_json: bool) -> None:
         console.print(f"guardrail     {escape(metric)} may lose {margin:.1%}")
     for arm in found.arms:
         settings = " ".join(f"{key}={value}" for key, value in arm.settings.items())
-        console.print(
-            f"arm           {escape(arm.name)} {arm.weight:.0%} {escape(arm.model or 'the live model')} {escape(settings)}"
-        )
+        console.print(f"arm           {escape(arm.name)} {arm.weight:.0%} {escape(model_of(arm))} {escape(settings)}")
     for old in versions:
         if old.outcome:
             console.print(f"version {old.version:<5} {day(old.started)} to {day(old.ended)}: {escape(old.outcome)}")
+
+
+def model_of(arm: Arm) -> str:
+    """What an arm answers with, in words."""
+    if arm.serves:
+        return f"{arm.model}, now {arm.serves}"
+    return arm.model or "the live model"
 
 
 def since(found: Experiment) -> int:

@@ -29,7 +29,7 @@ def read(path: Path) -> dict[str, Any]:
 
 def options(given: dict[str, Any]) -> dict[str, Any]:
     """What was said on the command line, as fields."""
-    fields = {key: given[key] for key in ("kind", "layer", "coverage", "mde", "planned") if given[key] is not None}
+    fields = {key: given[key] for key in ("kind", "layer", "coverage", "mde", "planned", "training") if given[key] is not None}
     fields |= {key: given[key] for key in ("surfaces", "segments", "metrics") if given[key]}
     if given["part"]:
         fields["start"], fields["stop"] = given["part"]

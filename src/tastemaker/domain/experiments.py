@@ -16,8 +16,14 @@ class Arm(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
 
     name: Name
     weight: Annotated[float, Meta(gt=0, le=1)] = 0.5  # its share of those who take part; all weights add up to 1
-    model: str = ""  # a model version; empty: the live one
+    model: str = ""  # a model version, or a kind, which each daily run trains anew; empty: the live one
     settings: dict[str, Scalar] = field(default_factory=dict)  # keys of [slates] with the arm's own values
+    serves: str = ""  # of a kind: the version that answers now; the platform writes it
+
+    @property
+    def version(self) -> str:
+        """The model version that answers; empty: the live one."""
+        return self.serves or self.model
 
 
 class Experiment(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
@@ -37,7 +43,7 @@ class Experiment(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=
     salt: str = ""  # of the arms' hash; empty: the experiment's name
     surfaces: tuple[str, ...] = ()  # where it works; empty: everywhere
     segments: tuple[str, ...] = ()  # of users whom it is about; empty: of all
-    training: Literal["shared", "diverted"] = "shared"  # diverted: each arm's model learns from its own units only
+    training: Literal["shared", "diverted"] = "shared"  # diverted: the model of each arm learns from its own units only
     metrics: tuple[Name, ...] = ("ctr",)  # names of [experiments.metrics]; the first one decides
     guardrails: dict[str, float] = field(default_factory=dict)  # metric -> the relative loss that is still borne
     mde: Annotated[float, Meta(gt=0, le=10)] = 0.05  # smallest relative change that is worth finding

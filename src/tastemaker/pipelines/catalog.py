@@ -31,6 +31,7 @@ CHECK = Step("check", f"{STEPS}.check:check", "Judges the rules of [watch]: rais
 EXPERIMENTS = Step(
     "experiments", f"{STEPS}.experiments:experiments", "Measures the experiments that run, and keeps what is concluded."
 )
+ARMS = Step("arms", f"{STEPS}.arms:arms", "Trains the models of experiments' arms that follow a kind.", always=True)
 COMPACT = Step("compact", f"{STEPS}.compact:compact", "Makes few files of many in the lake's tables.", alone="lake")
 RETAIN = Step("retain", f"{STEPS}.retain:retain", "Removes what is older than [retention] says.", alone="lake")
 VACUUM = Step("vacuum", f"{STEPS}.vacuum:vacuum", "Removes files of the lake that no version still uses.", alone="lake")
@@ -39,7 +40,7 @@ PIPELINES = {
     pipeline.name: pipeline
     for pipeline in (
         Pipeline("daily", "The whole loop: from new events to a judged and published model.",
-                 (INGEST, FEATURES, TRAIN, EVALUATE, GATE, PUBLISH, MONITOR)),
+                 (INGEST, FEATURES, TRAIN, EVALUATE, GATE, PUBLISH, ARMS, MONITOR)),
         Pipeline("hourly", "New events and popularity under the live model.", (INGEST, FRESHEN, REPUBLISH)),
         Pipeline("evaluate", "What was served, whether the world has moved, and whether that asks for something.",
                  (INGEST, MONITOR, DRIFT, CHECK)),

@@ -63,6 +63,16 @@ def experiments(summary: Summary) -> str:
     return ", ".join(told) or "no experiment runs"
 
 
+def arms(summary: Summary) -> str:
+    """
+    >>> arms({"arms": {"cards/other": "als-1"}, "left_out": {"mixed/b": "it has no categories"}})
+    'cards/other has als-1; mixed/b keeps what it had: it has no categories'
+    """
+    told = [f"{arm} has {version}" for arm, version in summary.get("arms", {}).items()]
+    told += [f"{arm} keeps what it had: {why}" for arm, why in summary.get("left_out", {}).items()]
+    return "; ".join(told) or "no arm follows a kind"
+
+
 def evaluate(summary: Summary) -> str:
     """
     >>> evaluate({"best": "als-1", "metric": "ndcg@10", "values": {"als-1": 0.12345, "popular-1": 0.1}, "users": 118})
@@ -122,6 +132,7 @@ SENTENCES: dict[str, Callable[[Summary], str]] = {
     "train": train,
     "evaluate": evaluate,
     "experiments": experiments,
+    "arms": arms,
     "gate": gate,
     "publish": publish,
     "monitor": monitor,

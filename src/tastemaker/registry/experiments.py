@@ -7,7 +7,7 @@ it was lost with its store. What makes an experiment impossible is found before 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 from msgspec.structs import replace
@@ -16,6 +16,7 @@ from tastemaker.config import with_settings
 from tastemaker.domain import Experiment
 from tastemaker.errors import Conflict, InputError, NotFound, did_you_mean
 from tastemaker.experiments.assignment import validate
+from tastemaker.models import MODELS
 from tastemaker.storage import Storage, keys
 
 _decode = msgspec.json.Decoder(tuple[Experiment, ...]).decode
@@ -44,7 +45,8 @@ def create(storage: Storage, experiment: Experiment, now: int, settings: Setting
     if before is not None and before.state == "running":
         raise Conflict(f"experiment {experiment.name!r} runs: stop it first, and a new version may be made")
     version = 1 if before is None else before.version + (before.state != "draft")
-    draft = replace(experiment, version=version, state="draft", made=now, started=None, ended=None, outcome="")
+    arms = tuple(replace(arm, serves="") for arm in experiment.arms)
+    draft = replace(experiment, arms=arms, version=version, state="draft", made=now, started=None, ended=None, outcome="")
     checked(storage, draft, settings, alone=True)  # what runs now may have ended when it starts
     storage.tables.experiments.put(draft)
     return draft
@@ -57,7 +59,8 @@ def start(storage: Storage, name: str, now: int, settings: Settings | None = Non
         hint = "stop it first" if draft.state == "running" else "create it again, as a new version"
         raise Conflict(f"experiment {name!r} is {draft.state}: {hint}")
     checked(storage, draft, settings)
-    started = replace(draft, state="running", started=now)
+    arms = tuple(replace(arm, serves=newest(storage, arm.model)) if arm.model in MODELS else arm for arm in draft.arms)
+    started = replace(draft, arms=arms, state="running", started=now)
     storage.tables.experiments.put(started)
     publish(storage)
     return started
@@ -90,6 +93,12 @@ def stop(storage: Storage, name: str, now: int, outcome: str = "") -> Experiment
     return ended
 
 
+def serve(storage: Storage, experiment: Experiment, models: Mapping[str, str]) -> None:
+    """Gives arms that follow a kind their newest version: arm -> version. One that has ended meanwhile stays as it is."""
+    if models and storage.tables.experiments.serve(experiment.name, experiment.version, models):
+        publish(storage)
+
+
 def publish(storage: Storage) -> None:
     """Tells all servers what runs."""
     storage.kv.put({keys.EXPERIMENTS: msgspec.json.encode(storage.tables.experiments.all(state="running"))})
@@ -105,7 +114,7 @@ def restore(storage: Storage) -> None:
 def versions(storage: Storage) -> set[str]:
     """The model versions that arms are answered from, or will be: their artifacts have to stay."""
     waiting = [found for found in storage.tables.experiments.all() if found.state != "stopped"]
-    return {arm.model for found in waiting for arm in found.arms if arm.model}
+    return {arm.version for found in waiting for arm in found.arms if arm.version}
 
 
 def checked(storage: Storage, experiment: Experiment, settings: Settings | None = None, *, alone: bool = False) -> None:
@@ -128,13 +137,35 @@ def checked(storage: Storage, experiment: Experiment, settings: Settings | None 
         else:
             for key, value in arm.settings.items():
                 settings(key, value)
-        if arm.model:
+        if arm.model in MODELS:
+            newest(storage, arm.model)
+        elif arm.model:
             see_model(storage, f"arms[{place}].model", arm.model)
+    if experiment.training == "diverted":
+        check_diverted(experiment)
     known = storage.config.experiments.metrics
     for field, names in (("metrics", experiment.metrics), ("guardrails", experiment.guardrails)):
         for name in names:
             if name not in known:
                 raise InputError(field, name, f"is not in [experiments.metrics]; {did_you_mean(name, known)}")
+
+
+def check_diverted(experiment: Experiment) -> None:
+    """Raises ``InputError`` unless each arm has a model that can learn from its own units."""
+    if experiment.kind == "interleaving":
+        raise InputError("training", "diverted", "who is shown both rankings belongs to neither; write shared")
+    for place, arm in enumerate(experiment.arms):
+        if arm.model not in MODELS:
+            raise InputError(f"arms[{place}].model", arm.model, "with diverted training each arm names a kind, like als")
+
+
+def newest(storage: Storage, kind: str) -> str:
+    """The newest version of a kind that was trained for everybody. Raises ``InputError`` where there is none."""
+    known = sorted(storage.tables.models.all(), key=lambda card: (card.made, card.version), reverse=True)
+    for card in known:
+        if card.kind == kind and "arm" not in card.data and storage.models.has(card.artifact):
+            return card.version
+    raise InputError("model", kind, "no version of this kind was trained yet: put it into train.models and run daily")
 
 
 def see_model(storage: Storage, field: str, version: str) -> None:

@@ -30,7 +30,7 @@ class ArmModels:
 
     def of(self, experiments: Iterable[Experiment], bundle: Bundle) -> Mapping[str, Recommender]:
         """What the arms need beyond the live version: the same mapping as before, unless something has changed."""
-        wanted = {arm.model for found in experiments for arm in found.arms if arm.model} - {bundle.version}
+        wanted = {arm.version for found in experiments for arm in found.arms if arm.version} - {bundle.version}
         kept = {version: model for version, model in self.loaded.items() if version in wanted}
         self.failures = {version: why for version, why in self.failures.items() if version in wanted}
         for version in sorted(wanted - kept.keys()):

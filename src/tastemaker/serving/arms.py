@@ -168,8 +168,8 @@ class Arms:
     def _with(self, way: Way, arm: Arm) -> Way:
         """A way, changed by an arm. Raises ``LookupError`` where the arm's model is not loaded, and what settings raise."""
         version, shelf = way.version, way.shelf
-        if arm.model and arm.model != version:
-            version, shelf = arm.model, dataclasses.replace(shelf, model=self.models[arm.model])
+        if arm.version and arm.version != version:
+            version, shelf = arm.version, dataclasses.replace(shelf, model=self.models[arm.version])
         if arm.settings:
             shelf = dataclasses.replace(shelf, rules=with_settings(shelf.rules, arm.settings))
         return Way(version, shelf)
@@ -179,7 +179,7 @@ class Arms:
         try:
             self._with(self.way, arm)
         except LookupError:
-            return f"model {arm.model!r} is not loaded"
+            return f"model {arm.version!r} is not loaded"
         except InputError as error:  # written by another version of the program
             return str(error)
         return ""

@@ -63,15 +63,7 @@ def train_kinds(
     check_version(storage.tables.models, config.rewards)
     data, versions, _ = pinned(storage, config, window)
     split = split_of(data, config.evaluate)
-    facts = {
-        "lake": versions,
-        "events": len(data.histories.items),
-        "users": len(data.users),
-        "items": touched(data),
-        "catalogue": len(data.items),
-        "until": data.now,
-        "run": window.run,
-    }
+    facts = facts_of(data, versions, window)
     found: list[dict[str, Any]] = []
     for done, kind in enumerate(names):
 
@@ -86,6 +78,19 @@ def train_kinds(
         outcome: dict[str, Any] = {"left_out": {kind: reason}} if reason else {"models": [version]}
         found.append(outcome | {"data": facts, "held_out": len(split.relevant.items)})
     return found
+
+
+def facts_of(data: Interactions, versions: Mapping[str, int], window: Window) -> dict[str, Any]:
+    """What a card says of a training set."""
+    return {
+        "lake": dict(versions),
+        "events": len(data.histories.items),
+        "users": len(data.users),
+        "items": touched(data),
+        "catalogue": len(data.items),
+        "until": data.now,
+        "run": window.run,
+    }
 
 
 def check_unused(storage: Storage, version: str) -> None:

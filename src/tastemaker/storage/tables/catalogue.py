@@ -187,6 +187,12 @@ class Users:
             for row in connection.execution_options(yield_per=5000).execute(chosen):
                 yield row.user, row.category, row.score
 
+    def segments(self) -> dict[str, str]:
+        """User -> segment, of those who have one."""
+        chosen = select(users.c.user, users.c.segment).where(users.c.segment != "")
+        with reading(self.engine) as connection:
+            return {row.user: row.segment for row in connection.execute(chosen)}
+
     def count(self) -> int:
         with reading(self.engine) as connection:
             return int(connection.execute(select(func.count()).select_from(users)).scalar_one())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import msgspec
 from msgspec.structs import replace
 from sqlalchemy import Engine, select
@@ -25,6 +27,20 @@ class Experiments:
             lock(connection, "experiments")
             put_rows(connection, experiments, [row_of(experiment)])
             move(connection, "experiments")
+
+    def serve(self, name: str, version: int, models: Mapping[str, str]) -> bool:
+        """Gives arms the model versions that they serve from now on, unless the experiment has ended meanwhile."""
+        with writing(self.engine) as connection:
+            lock(connection, "experiments")
+            chosen = select(experiments.c.spec).where(experiments.c.experiment == name, experiments.c.version == version)
+            found = connection.execute(chosen).scalar_one_or_none()
+            known = None if found is None else _decode(found)
+            if known is None or known.state != "running":
+                return False
+            arms = tuple(replace(arm, serves=models.get(arm.name, arm.serves)) for arm in known.arms)
+            put_rows(connection, experiments, [row_of(replace(known, arms=arms))])
+            move(connection, "experiments")
+        return True
 
     def get(self, name: str, version: int | None = None) -> Experiment | None:
         """An experiment in a version, or in its newest."""
