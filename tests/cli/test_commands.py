@@ -78,7 +78,7 @@ def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
 def test_run_and_runs_as_a_person_sees_them(platform: Path) -> None:
     out = good(command(platform, "run", "daily"))
     assert "daily-" in out
-    for step in ("ingest", "features", "train", "evaluate", "gate", "publish", "monitor"):
+    for step in ("ingest", "features", "train", "evaluate", "gate", "publish", "arms", "monitor"):
         assert f"{step} " in out
     lines = good(command(platform, "runs", "--limit", "1"))
     assert lines.count("daily-") == 1

@@ -188,7 +188,7 @@ def test_there_is_a_dag_for_each_pipeline_of_the_catalogue(airflow: Airflow, qui
     assert {f"tastemaker_{name}" for name in PIPELINES} <= set(dags)
     *tasks, schedule = dags["tastemaker_daily"]
     assert tasks == [
-        "ingest", "features", "train_parts", "train_each", "train", "evaluate", "gate", "publish", "monitor", "close",
+        "ingest", "features", "train_parts", "train_each", "train", "evaluate", "gate", "publish", "arms", "monitor", "close",
     ]  # fmt: skip
     assert schedule.startswith("AssetOrTimeSchedule")
     assert "0 4 * * *" in schedule

@@ -18,7 +18,7 @@ HEAVY = {"numpy", "pyarrow", "ibis", "duckdb", "deltalake", "numba", "scipy", "s
 def test_the_pipelines_have_the_steps_of_the_design_in_order() -> None:
     names = {name: [step.name for step in each.steps] for name, each in PIPELINES.items()}
     assert names == {
-        "daily": ["ingest", "features", "train", "evaluate", "gate", "publish", "monitor"],
+        "daily": ["ingest", "features", "train", "evaluate", "gate", "publish", "arms", "monitor"],
         "hourly": ["ingest", "freshen", "publish"],
         "evaluate": ["ingest", "monitor", "drift", "check"],
         "experiments": ["ingest", "experiments"],

@@ -6,7 +6,7 @@
     tasks.py      does one step of one interval, for a scheduler outside; answers.py, words.py: in JSON, in a sentence
     airflow/      the same pipelines as DAGs of Airflow
     engines.py    who does the heavy work: this process, or Spark (spark/)
-    steps/        ingest, features, train, evaluate, gate, publish, monitor, freshen: thin, no algorithm in them
+    steps/        ingest, features, train, evaluate, gate, publish, arms, monitor, freshen: thin, no algorithm in them
     training.py   the lake's events as a training set
     tuning/       better hyper-parameters, searched before the test begins
     imports/      files of interactions, items and users into log, lake and tables
