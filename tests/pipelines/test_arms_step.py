@@ -202,3 +202,22 @@ def test_some_users_of_a_training_set(data: Interactions, tmp_path: Path) -> Non
     assert found.histories.weights.tolist() == [1.0, 2.0, 4.0, 5.0]
     assert found.preferences.tolist() == [[0.0, 1.0], [4.0, 5.0]]
     assert len(of_users(data, np.zeros(3, np.bool_)).histories.items) == 0
+
+
+def test_a_run_that_was_interrupted_between_two_arms_goes_on_with_the_second(published: tuple[Storage, Config]) -> None:
+    storage, config = published
+    begun(storage, (Arm("a", model="als"), Arm("b", model="als")), **DIVERTED)
+    before = served(storage)
+
+    def interrupt(step: str, done: int, total: int, note: str) -> None:
+        if (step, note) == ("arms", "cards/b"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_pipeline(storage, config, pipeline("daily"), watch=interrupt)
+    assert (served(storage)["a"] != before["a"], served(storage)["b"]) == (True, before["b"])
+    first = card_of(storage, served(storage)["a"])
+    told = daily(storage, config)
+    assert served(storage)["b"] != before["b"]
+    assert card_of(storage, first.version) == first
+    assert set(told["arms"]) == {"cards/a", "cards/b"}
