@@ -10,31 +10,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import world
+from histories import history_of, training_set
 from tastemaker.domain import History, ItemChange
 from tastemaker.models import Recommender, create
-from tastemaker.models.interactions import Histories, Interactions, Rows, Vocabulary
+from tastemaker.models.interactions import Histories, Rows
 from tastemaker.slates.batch import compose_block
 from tastemaker.slates.catalogue import Catalogue
 from tastemaker.slates.compose import LADDER, RUNGS, Composed, compose
 from tastemaker.slates.sources import Shelf, Taste, Wish, numbered
 
 USERS, ITEMS = 60, 40
-VOCABULARY = Vocabulary(tuple(sorted(world.item(number) for number in range(ITEMS))))
 CLICKS = world.interactions(USERS, ITEMS, 12, seed=3)
 
 
-def history_of(user: str) -> History:
-    clicks = [click for click in CLICKS if click.user == user]
-    return History(tuple(click.item for click in clicks), tuple(1.0 for _ in clicks), tuple(click.time for click in clicks))
-
-
-HISTORIES = [history_of(world.user(number)) for number in range(USERS)]
-DATA = Interactions(
-    tuple(world.user(number) for number in range(USERS)),
-    VOCABULARY,
-    Histories.of([([VOCABULARY.number[i] for i in h.items], h.weights, h.times) for h in HISTORIES]),
-    now=max(click.time for click in CLICKS),
-)
+HISTORIES = [history_of(CLICKS, world.user(number)) for number in range(USERS)]
+DATA = training_set(CLICKS, HISTORIES, ITEMS)
+VOCABULARY = DATA.items
 CATALOGUE = Catalogue.of(
     [
         *(change for change in world.catalogue(ITEMS) if change.item not in ("i3", "i5")),  # i5 was deleted, models know it

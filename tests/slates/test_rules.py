@@ -13,13 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import world
+from histories import history_of, training_set
 from tastemaker.config import Slates
 from tastemaker.domain import Decision, History, ItemChange, decode_event
 from tastemaker.errors import InputError
 from tastemaker.features.rewards import DAY
 from tastemaker.models import Recommender, create
 from tastemaker.models.als import Als
-from tastemaker.models.interactions import Histories, Interactions, Vocabulary
 from tastemaker.slates import rules
 from tastemaker.slates.arranged import Drawn, Terms, terms_of
 from tastemaker.slates.batch import compose_block
@@ -32,25 +32,15 @@ from tastemaker.slates.sources import Shelf, Taste, Wish, numbered
 
 USERS, ITEMS, NOW = 60, 120, world.BASE + 100 * DAY
 CLICKS = world.interactions(USERS, ITEMS, 12, seed=3)
-VOCABULARY = Vocabulary(tuple(sorted(world.item(number) for number in range(ITEMS))))
 NEWCOMERS = tuple(
     ItemChange(f"n{day}", 1, f"n{day}", f"New {day}", ("Drama",), released=NOW - day * DAY) for day in (1, 3, 30, -2)
 )
 CATALOGUE = Catalogue.of([*world.catalogue(ITEMS), *NEWCOMERS], 1)
 
 
-def history_of(user: str) -> History:
-    clicks = [click for click in CLICKS if click.user == user]
-    return History(tuple(click.item for click in clicks), tuple(1.0 for _ in clicks), tuple(click.time for click in clicks))
-
-
-HISTORIES = [history_of(world.user(number)) for number in range(USERS)]
-DATA = Interactions(
-    tuple(world.user(number) for number in range(USERS)),
-    VOCABULARY,
-    Histories.of([([VOCABULARY.number[i] for i in h.items], h.weights, h.times) for h in HISTORIES]),
-    now=max(click.time for click in CLICKS),
-)
+HISTORIES = [history_of(CLICKS, world.user(number)) for number in range(USERS)]
+DATA = training_set(CLICKS, HISTORIES, ITEMS)
+VOCABULARY = DATA.items
 
 
 @pytest.fixture(scope="module")
