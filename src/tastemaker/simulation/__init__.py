@@ -6,6 +6,7 @@
     examination.py  how a list is looked at
     noise.py        chance that belongs to what it decides, so that two worlds meet the same
     policies.py     who recommends: chance, popularity, an oracle; circle.py: the loop of time
+    learning.py     a model of the platform that recommends; trial.py: an experiment, beside what is true of it
     calibrate.py    makes the world's statistics those of real data
 
 It proves plumbing, statistics and directions. How much freshness or a model is worth is measured on real logs.

@@ -51,11 +51,7 @@ class Popularity:
         there = np.flatnonzero(world.things.active)
         worth = np.broadcast_to(self.counts[there], (len(visits.users), len(there))).copy()
         worth[world.consumed[np.ix_(visits.users, there)]] = -1.0  # nobody is shown what they have had
-        made = best(there, worth, k)
-        if self.explore:
-            luck = uniform(world.seed, "explore", visits.users[:, None], world.people.visits[visits.users][:, None], np.arange(k))
-            made = np.where(luck < self.explore, Chance().lists(world, visits, k), made)
-        return made
+        return explored(world, visits, best(there, worth, k), self.explore)
 
     def learn(self, world: World, _visits: Visits, lists: Ints, responses: Responses) -> None:
         self.keep_up(world)
@@ -77,6 +73,15 @@ class Oracle:
 
     def learn(self, world: World, visits: Visits, lists: Ints, responses: Responses) -> None:
         """Nothing: it knows."""
+
+
+def explored(world: World, visits: Visits, lists: Ints, share: float) -> Ints:
+    """The same lists, with a share of the places left to chance; an item may then stand in a list twice."""
+    if not share:
+        return lists
+    k = lists.shape[1]
+    luck = uniform(world.seed, "explore", visits.users[:, None], world.people.visits[visits.users][:, None], np.arange(k))
+    return np.where(luck < share, Chance().lists(world, visits, k), lists)
 
 
 def best(items: Ints, worth: Doubles, k: int) -> Ints:

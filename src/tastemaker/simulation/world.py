@@ -48,6 +48,9 @@ class Responses:
     clicked: Bools
     watched: Doubles
 
+    def part(self, chosen: Bools) -> Responses:
+        return Responses(self.seen[chosen], self.clicked[chosen], self.watched[chosen])
+
 
 class World:
     """See above. ``seed`` decides everything that happens."""
