@@ -34,6 +34,7 @@ COMMANDS = {
     "rebuild": "tastemaker.cli.moving:rebuild",
     "relabel": "tastemaker.cli.relabel:relabel",
     "replay": "tastemaker.cli.replay:replay",
+    "whatif": "tastemaker.cli.whatif:whatif",
     "simulate": "tastemaker.cli.simulate:simulate",
     "config": "tastemaker.cli.settings:config",
 }

@@ -11,25 +11,28 @@ normalised slot by slot: a little bias for a fraction of the variance.
     slate_snips     by the weight of whole slates: no assumption, and hardly any support
     direct          by the model of rewards alone
     replay          of slots that were drawn evenly: those where both policies agree
+    compared        beside the policy that drew, on the same slates
 
-An estimate without support is refused, not told: too few sessions behind the first slot, or weights whose mean is not 1, which
-means that the logged probabilities are not those that were drawn with.
+An estimate without support is refused, not told: too few sessions behind a slot, or weights whose mean is not 1, which means that
+the logged probabilities are not those that were drawn with.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 from scipy import special
 
+from tastemaker.domain import Interval
 from tastemaker.errors import InputError, NotFound
 
 Doubles = npt.NDArray[np.float64]
 CLIP = 20.0
 LEAST = 100.0  # effective sessions behind the first slot
+DEEP = 30.0  # behind any other slot, or half of those that have it
 SURE = 3.0  # standard errors that the mean weight may be off 1
 CASCADE = "a reward depends on its slot and those above it"
 
@@ -125,14 +128,52 @@ def supported(data: Logged) -> tuple[float, tuple[str, ...]]:
 
 
 def cascade_snips(data: Logged, *, clip: float = CLIP, confidence: float = 0.95) -> Estimate:
-    """Self-normalised cascade importance sampling, with clipped weights."""
+    """Self-normalised cascade importance sampling, with clipped weights. Each slot has its support, or nothing is told."""
     mean, warnings = supported(data)
+    value, spread, w, clipped = cascade(data, clip)
+    reaching(data, w)
+    return told(value, spread, data, w, clipped, mean, confidence, warnings)
+
+
+def reaching(data: Logged, w: Doubles) -> None:
+    """Raises ``NotFound`` where hardly any session goes on to a slot: it would count as one without any reward."""
+    ess = effective(w)
+    thin = ess < np.minimum(DEEP, data.there.sum(0) / 2)
+    if thin.any():
+        slot = int(thin.argmax())
+        raise NotFound(
+            f"only {ess[slot]:.0f} of {data.there[:, slot].sum():,} drawn slates count behind slot {slot + 1} ({DEEP:.0f} are "
+            "needed): the policies differ too much that far down, or too few were drawn"
+        )
+
+
+def cascade(data: Logged, clip: float) -> tuple[float, Doubles, Doubles, float]:
+    """The value, each session's part in its error, (sessions,), the weights, and the share of these that was cut."""
     w, clipped = weights(data, clip)
     total = np.maximum(w.sum(0), 1e-300)
     means = (w * data.rewards).sum(0) / total  # (slots,) reward of a slot where it is there
     reach = data.there.mean(0)  # how often that is: a matter of what may be shown, not of the policy
-    spread = (w * (data.rewards - means) * (len(w) / total) * reach).sum(1)
-    return told(float(means @ reach), spread, data, w, clipped, mean, confidence, warnings)
+    spread = (w * (data.rewards - means) * (len(w) / total) * reach + (data.there - reach) * means).sum(1)
+    return float(means @ reach), spread, w, clipped
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two policies on the same slates. ``difference``: of the other one from the one that drew, over ``n`` clusters."""
+
+    target: Estimate
+    logged: Estimate
+    difference: Interval
+
+
+def compared(data: Logged, *, clip: float = CLIP, confidence: float = 0.95) -> Comparison:
+    """``cascade_snips`` of both. Their errors are taken together session by session, since much of them is the same."""
+    own = replace(data, target=data.logged)
+    target, logged = (cascade_snips(each, clip=clip, confidence=confidence) for each in (data, own))
+    value, spread = target.value - logged.value, cascade(data, clip)[1] - cascade(own, clip)[1]
+    half = half_width(spread, data, confidence)
+    clusters = len(spread) if data.cluster is None else int(data.cluster.max()) + 1
+    return Comparison(target, logged, Interval(value, value - half, value + half, clusters))
 
 
 def slate_snips(data: Logged, *, clip: float = np.inf, confidence: float = 0.95) -> Estimate:
@@ -197,8 +238,12 @@ def told(
     warnings: Sequence[str],
 ) -> Estimate:  # fmt: skip
     """The estimate around ``value``, whose error is the mean of ``spread``, (sessions,), summed within clusters."""
-    n = len(spread)
-    sums = spread if data.cluster is None else np.bincount(data.cluster, spread)
-    half = float(special.ndtri((1 + confidence) / 2) * np.sqrt((sums**2).sum()) / n)
+    half = half_width(spread, data, confidence)
     ess = tuple(float(found) for found in effective(w))
-    return Estimate(value, value - half, value + half, n, ess, clipped, mean, tuple(warnings))
+    return Estimate(value, value - half, value + half, len(spread), ess, clipped, mean, tuple(warnings))
+
+
+def half_width(spread: Doubles, data: Logged, confidence: float) -> float:
+    """Of the interval around a mean whose error is that of ``spread``, (sessions,): independent between clusters, not within."""
+    sums = spread if data.cluster is None else np.bincount(data.cluster, spread)
+    return float(special.ndtri((1 + confidence) / 2) * np.sqrt((sums**2).sum()) / len(spread))

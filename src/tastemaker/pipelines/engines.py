@@ -44,7 +44,7 @@ class Queries(Protocol):
 
 
 class Here:
-    """DuckDB in this process."""
+    """DuckDB in this process. Of rows that are large, ``batches`` gives no more than ``rows`` at once."""
 
     def __init__(self) -> None:
         self.connection = table.connect()
@@ -55,10 +55,15 @@ class Here:
     def rows(self, expression: ir.Table) -> pa.Table:
         return expression.to_pyarrow()
 
-    def batches(self, expression: ir.Table, spill: Path, megabytes: int) -> Iterator[pa.RecordBatch]:
+    def batches(self, expression: ir.Table, spill: Path, megabytes: int, rows: int = 0) -> Iterator[pa.RecordBatch]:
         self.connection.raw_sql(f"SET temp_directory = '{str(spill).replace(chr(39), chr(39) * 2)}'")
         self.connection.raw_sql(f"SET memory_limit = '{max(megabytes, LEAST)}MB'")
-        yield from pa.RecordBatchReader.from_stream(self.connection.con.sql(self.connection.compile(expression)))
+        found = self.connection.con.sql(self.connection.compile(expression))
+        if not rows:
+            yield from pa.RecordBatchReader.from_stream(found)
+            return
+        reader = found.to_arrow_reader if hasattr(found, "to_arrow_reader") else found.fetch_record_batch  # before DuckDB 2
+        yield from reader(rows)
 
 
 def on_spark(config: Config, work: str) -> bool:
