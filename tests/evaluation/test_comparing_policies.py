@@ -18,7 +18,7 @@ CLICK = np.array([0.5, 0.2, 0.6, 0.3, 0.1])
 SLATES = np.array(list(permutations(range(5), 3)))
 POLICY = Policy(1.0)
 LOGS = {name: np.array([log_propensity(own, s, POLICY) for s in SLATES]) for name, own in (("mine", MINE), ("other", OTHER))}
-Doubles = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
+Ints = np.ndarray[tuple[int, ...], np.dtype[np.int64]]
 
 
 def truth(name: str) -> float:
@@ -26,7 +26,7 @@ def truth(name: str) -> float:
     return float(np.exp(LOGS[name].sum(1)) @ CLICK[SLATES].sum(1))
 
 
-def drawn(users: int, each: int, seed: int, fickle: float = 0.0) -> tuple[Logged, Doubles]:
+def drawn(users: int, each: int, seed: int, fickle: float = 0.0) -> tuple[Logged, Ints]:
     """Slates of users, some of whom click more than others; and which slates they are."""
     random = np.random.default_rng(seed)
     picked = random.choice(len(SLATES), users * each, p=np.exp(LOGS["mine"].sum(1)))

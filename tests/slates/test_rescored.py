@@ -66,7 +66,7 @@ def drawn(shelf: Shelf, history: History, seed: int, k: int = 6, category: str |
     return by_chance(decision, made.drawn)
 
 
-RULES = {
+RULES: dict[str, dict[str, object]] = {
     "plain": {},
     "hot": {"temperature": 2.0, "fresh": 0.0},
     "diverse": {"diversity": 0.8},

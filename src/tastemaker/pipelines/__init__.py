@@ -8,6 +8,7 @@
     engines.py    who does the heavy work: this process, or Spark (spark/)
     steps/        ingest, features, train, evaluate, gate, publish, arms, monitor, freshen: thin, no algorithm in them
     training.py   the lake's events as a training set
+    whatif/       how other policies would have done, from slates that chance has drawn
     tuning/       better hyper-parameters, searched before the test begins
     imports/      files of interactions, items and users into log, lake and tables
     datasets/     public data sets by name
