@@ -17,6 +17,7 @@ NAMES = (
     "nearline",
     "publishing",
     "experiments",
+    "simulation",
     "rates",
     "rates_spark",
     "spark",

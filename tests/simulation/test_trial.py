@@ -224,7 +224,7 @@ def both_ways(settings: WorldSettings, policies: Callable[[World], dict[str, Pol
         world = World(settings, seed)
         given = policies(world)
         for training in ("shared", "diverted"):
-            experiment = changed(ASKED, training=training)  # type: ignore[arg-type]  # one of two words
+            experiment = changed(ASKED, training=training)
             found[training].append(tried(world, experiment, given, 8.0))
     told_of = {}
     for training, trials in found.items():

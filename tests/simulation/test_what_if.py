@@ -178,9 +178,9 @@ def test_estimates_are_near_the_truth_and_as_sure_as_they_say(model: Literal["dc
 def test_what_cutting_weights_costs_is_in_no_interval() -> None:
     """For a policy that is 17 % better, where places are looked at whatever stands above.
 
-    Weights cut at 20 leave a bias of -1.2 %, three quarters of the standard error, so the interval holds the truth in 88 % of 1,000
-    repeats. Cut at 50 the bias is -0.9 %, the error is a quarter larger, and 92 % are held; uncut, 85 %, for the error is then
-    larger than it says.
+    Weights cut at 20 leave a bias of -1.2 %, three quarters of the standard error, so the interval holds the truth in 88 % of
+    1,000 repeats. Cut at 50 the bias is -0.9 %, the error is a quarter larger, and 92 % are held; uncut, 85 %, for the error is
+    then larger than it says.
     """
     found = accuracy(Scene.of("pbm", apart=0.7, error=6.0), REPEATS)
     told("pbm", "farther", found)

@@ -1,4 +1,4 @@
-"""What kind of world it is. The defaults are those whose statistics are nearest to films; ``calibrate.py`` finds others."""
+"""What kind of world it is. The defaults are about as uneven as films; ``calibrate.py`` finds others."""
 
 from __future__ import annotations
 
