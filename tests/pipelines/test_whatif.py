@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from click.testing import CliRunner, Result
 from msgspec.structs import replace
 
+from api import api, decisions, eventually
 from tastemaker.cli import app
 from tastemaker.config import Config, Metric, Reward, Rewards, Slates, with_settings
 from tastemaker.domain import Decision, Erase, Interaction, Scalar, UserState
@@ -27,6 +29,7 @@ from tastemaker.slates.decided import by_chance, slots_of
 from tastemaker.slates.sources import Shelf, Taste, Wish
 from tastemaker.storage import Storage, keys
 from tastemaker.storage.archive import archive
+from tastemaker.streaming.worker import Worker
 
 USERS, K = 120, 5
 SERVED = 1_767_225_600_000 + 10 * DAY  # behind all events of the world
@@ -206,7 +209,12 @@ def test_without_support_nothing_is_told(served: tuple[Storage, Config]) -> None
     refused, told = asked(served, "live", popular_of(served[0]), settings={"temperature": 0.01}), asked(served)
     assert {answer.verdict for answer in refused.models} == {"refused"}
     assert "slates count behind slot 3" in refused.models[0].text
+    assert "ask about the first 2 alone" in refused.models[0].text
     assert refused.models[0].value is None
+    top = asked(served, settings={"temperature": 0.01}, slots=2)
+    assert top.models[0].verdict != "refused"
+    assert len(top.models[0].ess) == 2
+    assert top.logged.value < told.logged.value
     assert told.models[0].verdict == "same"
 
 
@@ -270,6 +278,31 @@ def test_other_histories_are_told(served: tuple[Storage, Config]) -> None:
     assert "other scores by the histories of the lake" in answer.warnings[0]
 
 
+def test_what_a_server_drew_is_understood(published: tuple[Storage, Config]) -> None:
+    """Over HTTP, with clicks in between that the next answer knows of: every slate is scored as it was when it was served."""
+    storage, config = published
+    rules = {"explore": 1.0, "diversity": 0.3, "calibration": 0.5, "fresh": 0.2, "fresh_days": 3650.0, "temperature": 1.0}
+    config = replace(config, slates=with_settings(Slates(), rules))
+    with api(storage, config, Worker(storage, config)) as server:
+        for number in range(40):
+            for turn in range(3):
+                answer = server.ask(f"u{number}", k=6, **({"category": "Drama"} if turn == 2 else {}))
+                item, now = answer["items"][0]["item"], int(time.time() * 1000)
+                click = Interaction(f"c-{number}-{turn}", now, f"u{number}", item, "click", decision=answer["decision"])
+                (place,) = storage.log.append([click]).result()
+                assert eventually(lambda user=f"u{number}", last=place[1]: state_of(storage, user).offset >= last)  # type: ignore[misc]  # defaults that bind the loop's names
+        stranger = {"history": ["i1", "i5"], "k": 6, "session": "s"}
+        assert server.client.post("/v1/sessions/recommendations", json=stranger).status_code == 200
+        assert len([decision for decision in decisions(storage) if decision.explore]) == 121
+    now = int(time.time() * 1000)
+    storage.log.append([Interaction("late", now + 3 * HOUR, "u0", "i1", "click")]).result()
+    archive(storage.log, storage.lake)
+    found = whatif(storage, config, Question(within_hours=2.0, metric="reward"), now + DAY)
+    assert (found.slates, found.left_out) == (120, {STRANGERS: 1})
+    assert found.logged.value == 1.0  # the first item of each answer was clicked
+    assert (found.models[0].verdict, found.models[0].own, found.models[0].unlike) == ("same", 120, 0)
+
+
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
@@ -282,6 +315,7 @@ def test_other_histories_are_told(served: tuple[Storage, Config]) -> None:
         ({"settings": {"temperature": -1.0}}, "settings.temperature"),
         ({"within_hours": 0.0}, "within"),
         ({"within_hours": float("nan")}, "within"),
+        ({"slots": -1}, "slots"),
         ({"since": 5, "until": 5}, "before the end"),
     ],
 )

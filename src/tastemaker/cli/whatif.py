@@ -32,6 +32,7 @@ COLOURS = {"better": "green", "worse": "red", "unclear": "blue", "same": "blue",
 @click.option("--days", default=0.0, show_default=True, help="Answers of the last so many days before that; 0: all.")
 @click.option("--surface", default="", help="Answers on this surface only.")
 @click.option("--within", default=24.0, show_default=True, help="Hours after an answer in which what comes of it counts.")
+@click.option("--slots", default=0, show_default=True, help="Places of an answer that count, from the first on; 0: all.")
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 @click.option("--quiet", is_flag=True, help="No progress bar.")
 @click.pass_context
@@ -45,6 +46,7 @@ def whatif(
     days: float,
     surface: str,
     within: float,
+    slots: int,
     as_json: bool,
     quiet: bool,
 ) -> None:
@@ -57,7 +59,7 @@ def whatif(
 
     now = int(time.time() * 1000)
     begin, end = window(since, until, days, now)
-    question = Question(models, metric, settings_of(settings), begin, end, surface, within)
+    question = Question(models, metric, settings_of(settings), begin, end, surface, within, slots)
     with opened(context) as (storage, config), bar("whatif", quiet or as_json) as show:
         found = ask(storage, config, question, now, show)
     if as_json:

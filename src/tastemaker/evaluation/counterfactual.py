@@ -143,7 +143,7 @@ def reaching(data: Logged, w: Doubles) -> None:
         slot = int(thin.argmax())
         raise NotFound(
             f"only {ess[slot]:.0f} of {data.there[:, slot].sum():,} drawn slates count behind slot {slot + 1} ({DEEP:.0f} are "
-            "needed): the policies differ too much that far down, or too few were drawn"
+            f"needed): the policies differ too much that far down, or too few were drawn; ask about the first {slot} alone"
         )
 
 

@@ -59,6 +59,7 @@ class Answers(Struct, frozen=True):
     settings: dict[str, Scalar]
     surface: str
     within_hours: float
+    slots: int
     slates: int
     users: int
     first: int  # epoch ms, of the slates that count
@@ -104,8 +105,8 @@ def whatif(storage: Storage, config: Config, question: Question, now: int, progr
     better = 1 if drawn.metric.better == "up" else -1
     models = tuple(answered(made, weighed, question.metric, better) for weighed in made.policies)
     return Answers(
-        question.metric, question.settings, question.surface, question.within_hours, len(made.logged), len(made.users),
-        span.first, span.last, left_out, earned(made), models,
+        question.metric, question.settings, question.surface, question.within_hours, question.slots, len(made.logged),
+        len(made.users), span.first, span.last, left_out, earned(made), models,
     )  # fmt: skip
 
 

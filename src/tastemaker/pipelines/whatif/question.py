@@ -27,7 +27,7 @@ class Question:
     """``models``: versions, or "live". ``settings``: keys of [slates] that the policies have in place of the configuration's.
 
     ``since`` and ``until`` (epoch ms; the latter does not belong to it) are the time of the answers. What comes of an answer
-    counts for ``within_hours``.
+    counts for ``within_hours``, and only of its first ``slots``; 0: of all.
     """
 
     models: tuple[str, ...] = (LIVE,)
@@ -37,6 +37,7 @@ class Question:
     until: int = LATEST
     surface: str = ""
     within_hours: float = 24.0
+    slots: int = 0
 
     def __post_init__(self) -> None:
         if not self.models:
@@ -45,6 +46,8 @@ class Question:
             raise InputError("model", " ".join(self.models), "name each once")
         if not 0 < self.within_hours <= 8760:
             raise InputError("within", self.within_hours, "give the hours, above 0, in which what comes of an answer counts")
+        if not self.slots >= 0:
+            raise InputError("slots", self.slots, "give how many places of an answer count, from the first on, or 0 for all")
         if self.since >= self.until:
             raise InputError("since", self.since, f"must be before the end, {self.until}")
 

@@ -22,6 +22,7 @@ import ibis.expr.types as ir
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+from msgspec.structs import replace
 
 from tastemaker.config import Config, Metric, Rewards
 from tastemaker.domain import Decision, History
@@ -184,6 +185,8 @@ class Drawn:
         counted = [event for event in answers if event.time <= end]
         if self.metric.of != "interactions" and any(event.amount and event.final > self.known for event in counted):
             return YOUNG
+        if self.question.slots:
+            decision = replace(decision, slots=decision.slots[: self.question.slots])
         try:
             chances = logged(decision)
         except InputError:
