@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from tastemaker.experiments.effects import alone
+from tastemaker.experiments.effects import alone, difference
 from tastemaker.experiments.interleaving import credit, earned, preference, team_draft
 from tastemaker.experiments.intervals import fixed
 from tastemaker.experiments.moments import Moments
@@ -111,6 +111,21 @@ def test_a_tenth_of_the_sessions_is_enough_in_a_cascade(size: str) -> None:
     told(f"cascade, {size}", found)
     assert found.right >= 0.97
     assert found.significant >= 0.8
+
+
+@pytest.mark.nightly
+def test_an_ab_test_of_the_planned_size_finds_the_difference_as_often_as_planned() -> None:
+    """Four times in five: what a tenth of the sessions is compared with."""
+    world, random, found = population("dcm"), np.random.default_rng(9), 0
+    a, b = rankings(world, "large")
+    sessions = compared(world, a, b, 1).sessions
+    for repeat in range(400):
+        users = random.permutation(USERS)[:sessions]
+        halves = (a, users[: sessions // 2]), (b, users[sessions // 2 :])
+        old, new = (Moments.of(clicks(world, lists, LATER + repeat, half).sum(1).astype(float)) for lists, half in halves)
+        found += bool(fixed(difference(old, new)).low > 0)
+    print(f"\nan A/B test of {sessions:,} sessions finds the difference in {found / 400:.1%}")
+    assert 0.74 <= found / 400 <= 0.86
 
 
 @pytest.mark.nightly

@@ -118,6 +118,15 @@ def test_equal_arms_are_equal_in_truth_and_a_trial_leaves_its_world_alone() -> N
     better = tried(world, ASKED, {"old": Chance(), "new": Oracle()}, 2.0, 5)
     assert better.truth("new") > 0.2
     assert better.alone["new"] == value(world, Oracle(), 2.0, 5)
+    with pytest.raises(InputError, match='did you mean "new"'):
+        better.truth("news")
+    nothing = changed_clicks(better, 0.0)
+    assert np.isnan(nothing.truth("new"))
+
+
+def changed_clicks(trial: Trial, clicks: float) -> Trial:
+    """A trial whose control got another number of clicks."""
+    return replace(trial, alone={**trial.alone, "old": replace(trial.alone["old"], clicks=clicks)})
 
 
 def test_policies_that_are_not_those_of_the_arms_are_refused() -> None:
@@ -151,6 +160,9 @@ def test_a_model_never_shows_what_was_taken_and_fills_with_what_is_popular() -> 
     users = np.unique(model.users)
     lists = model.lists(world, Visits(users, np.full(len(users), 3.0), np.zeros(len(users), np.bool_)), 5)
     assert not world.consumed[users[:, None], lists].any()
+    model.explore = 1.0
+    visits = Visits(users, np.full(len(users), 3.0), np.zeros(len(users), np.bool_))
+    assert np.array_equal(model.lists(world, visits, 5), Chance().lists(world, visits, 5))
     with pytest.raises(Exception, match="factor"):
         Trained("als", factor=8).train(world)
 

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from msgspec.structs import replace
 
 from tastemaker.domain import Experiment
-from tastemaker.errors import InputError
+from tastemaker.errors import InputError, did_you_mean
 from tastemaker.experiments.assignment import Draw, Someone, check
 from tastemaker.experiments.moments import Moments
 from tastemaker.experiments.verdicts import Data
@@ -100,8 +100,11 @@ class Trial:
     alone: Mapping[str, Value]
 
     def truth(self, arm: str) -> float:
-        """The relative change of clicks of a visit if everybody had the arm and not the control."""
-        return self.alone[arm].clicks / self.alone[self.experiment.arms[0].name].clicks - 1
+        """The relative change of clicks of a visit if everybody had the arm and not the control; NaN where that got none."""
+        if arm not in self.alone:
+            raise InputError("arm", arm, f"there is no such arm; {did_you_mean(arm, self.alone)}")
+        control = self.alone[self.experiment.arms[0].name].clicks
+        return float(self.alone[arm].clicks / control - 1) if control else float("nan")
 
 
 def tried(world: World, experiment: Experiment, policies: Mapping[str, Policy], days: float, k: int = 10) -> Trial:
