@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import random
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
+
+from msgspec.structs import replace
 
 from tastemaker.config import Config, Metric
 from tastemaker.domain import AnyEvent, Arm, Decision, Experiment, Exposure, Interaction, Slot, View
@@ -19,6 +21,8 @@ AB = Experiment(
     "cards", (Arm("control"), Arm("other")), forced={"u3": "other"}, started=BASE, state="running",
     metrics=METRICS, guardrails={"activity": 0.1},
 )  # fmt: skip
+WEEK = 7 * DAY
+SURFACED = replace(AB, surfaces=("cart", "search"))
 BOTH = Experiment("merged", (Arm("a"), Arm("b")), kind="interleaving", started=BASE, state="running", metrics=("reward",))
 MORE = {
     "seen": Metric(per="views", before_days=3.0),
@@ -46,14 +50,16 @@ def world(seed: int, users: int = 40, events: int = 900) -> list[AnyEvent]:
                 Slot(f"i{place}", position=place, team=rng.choice((-1, 0, 1)), in_both=rng.random() < 0.3) for place in range(4)
             )
             arms = rng.choice(({}, {"cards": "control"}, {"merged": "a", "cards": "other"}, {"merged": "a"}))
-            made.append(Decision(f"d{number}", at, user, arms=arms, slots=slots[: rng.randrange(5)]))
+            surface, version = ("home", "cart")[number % 2], ("1", "2")[number % 4 == 0]
+            made.append(Decision(f"d{number}", at, user, surface, arms=arms, reward=version, slots=slots[: rng.randrange(5)]))
             for clicked in range(rng.randrange(3)):
                 kind, value = rng.choice(KINDS), rng.choice((None, 0.25, 2.0))
                 made.append(Interaction(f"c{number}-{clicked}", at + 5, user, f"i{rng.randrange(5)}", kind, value, f"d{number}"))
         elif number % 3 == 1:
             made.append(View(f"v{number}", at, user, f"d{number - 1}", "i1"))
         else:
-            made.append(Interaction(f"o{number}", at, user, "i1", rng.choice(KINDS), rng.choice((None, 0.5))))
+            late = f"d{number - 2}" if number % 5 == 0 else None  # of any answer, long before it or after it
+            made.append(Interaction(f"o{number}", at, user, "i1", rng.choice(KINDS), rng.choice((None, 0.5)), late))
     made += rng.sample(made, len(made) // 10)
     rng.shuffle(made)
     return made
@@ -75,6 +81,34 @@ def first_of(events: Sequence[AnyEvent], experiment: Experiment, until: int) -> 
     twice = sum(len({one.arm for one in found}) > 1 for found in seen.values())
     alone = {unit: found for unit, found in seen.items() if len({one.arm for one in found}) == 1}
     return {unit: (min(one.time for one in found), found[0].arm) for unit, found in alone.items()}, twice
+
+
+def on_surfaces(events: Sequence[AnyEvent], experiment: Experiment, until: int) -> list[AnyEvent]:
+    """What counts of events, each once: decisions of the experiment's surfaces, and what names one of them within a week."""
+    if not experiment.surfaces:
+        return list(events)
+    own = {e.id: e.time for e in events if isinstance(e, Decision) and e.surface in experiment.surfaces and e.time <= until}
+    found: list[AnyEvent] = []
+    for event in events:
+        named = getattr(event, "decision", None)
+        counted = named in own and event.time <= own[named] + WEEK
+        if isinstance(event, Interaction):
+            found.append(event if counted else replace(event, decision=None))
+        elif counted if isinstance(event, View) else not isinstance(event, Decision) or event.id in own:
+            found.append(event)
+    return found
+
+
+def answers(events: Sequence[AnyEvent], experiment: Experiment, until: int) -> dict[str, int]:
+    """Answers of an experiment by the version of the rewards, since the first unit met it."""
+    began = min(
+        event.time
+        for event in events
+        if isinstance(event, Exposure) and (event.experiment, event.version) == (experiment.name, experiment.version)
+    )
+    found = on_surfaces(once(events), experiment, until)
+    own = [event for event in found if isinstance(event, Decision) and experiment.name in event.arms]
+    return dict(Counter(event.reward for event in own if began <= event.time <= until))
 
 
 def sums(config: Config, metric: Metric, events: Sequence[AnyEvent], since: int, until: int, now: int) -> tuple[float, float]:
@@ -105,7 +139,7 @@ def moments(config: Config, events: Sequence[AnyEvent], experiment: Experiment, 
     """By arm, unit by unit."""
     units, _ = first_of(events, experiment, until)
     by_user: dict[str, list[AnyEvent]] = defaultdict(list)
-    for event in once(events):
+    for event in on_surfaces(once(events), experiment, until):
         by_user[getattr(event, "user", "")].append(event)
     rows: dict[str, list[tuple[float, float, float, float]]] = defaultdict(list)
     for unit, (first, arm) in units.items():
@@ -127,16 +161,16 @@ def preferred(config: Config, events: Sequence[AnyEvent], experiment: Experiment
     for event in events:
         if isinstance(event, Exposure) and event.experiment == experiment.name and event.time <= until:
             found[event.unit].append(event)
-    earned: dict[tuple[str, str], float] = defaultdict(float)
+    earned: dict[tuple[str, str, str], float] = defaultdict(float)
     for event in once(events):
         if isinstance(event, Interaction) and event.decision is not None and event.time <= until:
-            earned[event.decision, event.item] += reward(config.rewards, event.kind, event.value)
+            earned[event.decision, event.user, event.item] += reward(config.rewards, event.kind, event.value)
     credits: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
     for event in once(events):
         if not isinstance(event, Decision) or experiment.name not in event.arms or event.user not in found:
             continue
         if min(one.time for one in found[event.user]) <= event.time <= until:
-            rewards = [earned[event.id, slot.item] for slot in event.slots]
+            rewards = [earned[event.id, event.user, slot.item] for slot in event.slots]
             a, b = credit([slot.team for slot in event.slots], [slot.in_both for slot in event.slots], rewards)
             credits[event.user][0] += a
             credits[event.user][1] += b

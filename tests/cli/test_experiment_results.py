@@ -8,15 +8,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 from test_experiment_commands import inside, refused, told  # noqa: F401 - a fixture for every test here
 
 from api import api
-from tastemaker.config import Config, Connect, Serving
+from tastemaker.config import Config, Connect, Experiments, Serving
 from tastemaker.domain import AnyEvent, Decision, Exposure, Interaction
+from tastemaker.experiments.reporting import decode
 from tastemaker.pipelines.catalog import pipeline
 from tastemaker.pipelines.experiments.plan import size
 from tastemaker.pipelines.local import run_pipeline
 from tastemaker.storage import Storage, connect
+from tastemaker.streaming.experiments import Follower
 
 UNITS, ANSWERS, HOUR = 600, 5, 3_600_000
 CREATE = ("experiment", "create", "cards", "--arm", "control", "--arm", "other", "--guardrail", "activity=0.05")
@@ -30,7 +33,7 @@ def events(now: int) -> list[AnyEvent]:
         made.append(Exposure(f"x{number}", now - 3 * HOUR, "cards", user, arm, reason="hashed"))
         for place in range(ANSWERS):
             decision = f"d{number}-{place}"
-            made.append(Decision(decision, now - 2 * HOUR, user, arms={"cards": arm}))
+            made.append(Decision(decision, now - 2 * HOUR, user, arms={"cards": arm}, reward="1"))
             if random.random() < (0.3, 0.5)[number % 2]:
                 made.append(Interaction(f"c{number}-{place}", now - HOUR, user, "i", "click", decision=decision))
     return made
@@ -66,6 +69,32 @@ def test_a_report_says_what_was_decided_and_why(opened: tuple[Config, Storage], 
     assert after["conclusions"] == made["conclusions"]
     told("experiment", "report", "cards", "--html", "page.html")
     assert (tmp_path / "page.html").read_text("utf-8").count("<svg") == 2
+
+
+def test_reports_history_and_size_follow_the_error_of_the_configuration(
+    opened: tuple[Config, Storage], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual = json.loads(told("experiment", "report", "cards", "--json"))
+    monkeypatch.setenv("TASTEMAKER_EXPERIMENTS__ALPHA", "0.001")
+    strict = json.loads(told("experiment", "report", "cards", "--json"))
+    assert (usual["alpha"], strict["alpha"], strict["reward"]) == (0.05, 0.001, "1")
+    one, other = (made["conclusions"][0]["changes"][0] for made in (usual, strict))
+    assert other["low"] < one["low"] < one["high"] < other["high"]
+    assert "intervals hold with 99.9 %; rewards of version 1" in told("experiment", "report", "cards")
+    config, _ = opened
+    config = replace(config, experiments=Experiments(alpha=0.001))
+    with connect(config) as storage:
+        run_pipeline(storage, config, pipeline("experiments"))
+        assert Follower(storage, config).step(int(time.time() * 1000)) == 1
+        for source in ("lake", "stream"):
+            kept = storage.tables.results.newest("cards", source=source)
+            assert kept is not None
+            assert decode(kept.payload).conclusions[0].changes[0].low == pytest.approx(other["low"])
+        now = int(time.time() * 1000)
+        sizes = [size(storage, Config(experiments=Experiments(alpha=alpha)), "ctr", 0.1, now).units for alpha in (0.05, 0.001)]
+        assert sizes[1] > 2 * sizes[0]
+        three = size(storage, config, "ctr", 0.1, now, arms=3)
+        assert three.units > sizes[1], "two treatments share the error"
 
 
 def test_results_are_read_over_http_once_they_are_stored(opened: tuple[Config, Storage]) -> None:

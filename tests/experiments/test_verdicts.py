@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from tastemaker.domain import Arm, Experiment
 from tastemaker.experiments.moments import Moments
+from tastemaker.experiments.reporting import report
 from tastemaker.experiments.verdicts import Data, judge
 
 BASE = Experiment("colour", (Arm("old"), Arm("new")), metrics=("ctr",), planned=5000, mde=0.1)
@@ -100,6 +101,27 @@ def test_secondary_metrics_are_read_together() -> None:
     (verdict,) = judge(experiment, data(clicks(0.1), clicks(0.14, seed=1), a=a, b=b))
     assert set(verdict.holm) == {"a", "b"}
     assert all(verdict.holm[name] >= verdict.results[name].p for name in "ab")
+
+
+@pytest.mark.parametrize("planned", [0, 5000, 2000], ids=["open", "early", "at the end"])
+def test_the_error_that_is_borne_is_chosen(planned: int) -> None:
+    given, asked = data(clicks(0.1), clicks(0.107, seed=1)), replace(BASE, planned=planned)
+    wide, usual, narrow = (judge(asked, given, alpha)[0].results["ctr"].bounds for alpha in (0.001, 0.05, 0.4))
+    assert wide.low < usual.low < narrow.low < narrow.high < usual.high < wide.high
+    assert usual == judge(asked, given)[0].results["ctr"].bounds
+    assert (wide.alpha, usual.alpha, narrow.alpha) == pytest.approx((0.001, 0.05, 0.4))
+
+
+def test_what_is_sure_at_one_error_is_not_at_a_smaller_one() -> None:
+    asked, given = replace(BASE, planned=2000), data(clicks(0.1), clicks(0.107, seed=1))
+    assert [judge(asked, given, alpha)[0].decision for alpha in (0.2, 1e-6)] == ["ship", "keep"]
+    guarded, harmed = replace(asked, guardrails={"activity": 0.05}), {"old": clicks(0.107, seed=1), "new": clicks(0.1)}
+    guards = [judge(guarded, data(clicks(0.1), clicks(0.1, seed=1), activity=harmed), alpha)[0].guards for alpha in (0.4, 1e-6)]
+    assert [(guard.harmed, guard.held) for (guard,) in guards] == [(True, False), (False, False)]
+    both = Experiment("two", (Arm("a"), Arm("b")), kind="interleaving", planned=200)
+    credit = Moments.of(np.r_[np.ones(120), -np.ones(80)])
+    found = Data({"both": 200}, 0, {"preference": {"b": credit}})
+    assert [report(both, found, "lake", 1, alpha).conclusions[0].decision for alpha in (0.2, 1e-6)] == ["ship", "keep"]
 
 
 def test_each_treatment_has_its_verdict_and_its_share_of_the_error() -> None:

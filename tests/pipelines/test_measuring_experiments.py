@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from experiment_oracle import AB, BASE, BOTH, MORE, first_of, moments, preferred, world
+from experiment_oracle import AB, BASE, BOTH, MORE, SURFACED, answers, first_of, moments, preferred, world
 from tastemaker.config import Config, Connect, Experiments, Log
 from tastemaker.config.experimenting import usual_metrics
-from tastemaker.domain import Erase, Experiment
+from tastemaker.domain import AnyEvent, Decision, Erase, Experiment, Exposure, Interaction, Slot, View
 from tastemaker.errors import InputError
 from tastemaker.experiments.moments import Moments
-from tastemaker.experiments.reporting import decode
+from tastemaker.experiments.reporting import decode, report
 from tastemaker.experiments.verdicts import Data
 from tastemaker.features.rewards import DAY
 from tastemaker.monitoring.results import record
@@ -44,11 +44,12 @@ def test_the_lake_gives_the_sums_that_counting_by_hand_gives(tmp_path: Path, see
     with connect(config) as storage:
         storage.log.append(events).result()
         archive(storage.log, storage.lake)
-        for ended in (None, BASE + 8 * DAY):
-            asked, until = replace(AB, ended=ended), ended or NOW
+        for experiment, ended in ((AB, None), (AB, BASE + 8 * DAY), (SURFACED, None), (SURFACED, BASE + 8 * DAY)):
+            asked, until = replace(experiment, ended=ended), ended or NOW
             data = measured(storage, config, asked, NOW)
             units, twice = first_of(events, asked, until)
             assert (sum(data.units.values()), data.twice) == (len(units), twice)
+            assert (data.reward, data.answers) == ("1", answers(events, asked, until))
             assert set(data.moments) == {*AB.metrics, *AB.guardrails}
             for name, found in data.moments.items():
                 expected = moments(config, events, asked, config.experiments.metrics[name], until)
@@ -58,6 +59,7 @@ def test_the_lake_gives_the_sums_that_counting_by_hand_gives(tmp_path: Path, see
         both = measured(storage, config, BOTH, NOW)
         count, preference = preferred(config, events, BOTH, NOW)
         assert both.units == {"both": count}
+        assert both.answers == answers(events, BOTH, NOW)
         assert preference.n > 2
         same(both.moments["preference"]["b"], preference)
 
@@ -72,12 +74,13 @@ def test_an_experiment_that_nobody_met_has_no_units_and_an_unknown_metric_is_nam
 
 def agree(one: Data, other: Data) -> None:
     assert (one.units, one.twice, set(one.moments)) == (other.units, other.twice, set(other.moments))
+    assert one.answers == other.answers
     for name, arms in one.moments.items():
         for arm, found in arms.items():
             same(found, other.moments[name][arm])
 
 
-@pytest.mark.parametrize("experiment", [AB, BOTH], ids=["ab", "interleaving"])
+@pytest.mark.parametrize("experiment", [AB, SURFACED, BOTH], ids=["ab", "surfaces", "interleaving"])
 def test_the_stream_knows_events_before_the_lake_does_and_then_both_say_the_same(tmp_path: Path, experiment: Experiment) -> None:
     config, events = config_at(tmp_path), world(7)
     with connect(config) as storage:
@@ -95,6 +98,32 @@ def test_the_stream_knows_events_before_the_lake_does_and_then_both_say_the_same
         tail.refresh()
         assert not any(tail.parts)
         assert sum(ahead.units.values()) > 20
+
+
+def test_on_a_surface_only_its_answers_count_before_and_after_the_exposure(tmp_path: Path) -> None:
+    config = config_at(tmp_path)
+    events: list[AnyEvent] = []
+    for number, arm in enumerate(("control", "other") * 2):
+        user = f"s{number}"
+        events.append(Exposure(f"x{number}", BASE, "cards", user, arm))
+        for place, (surface, at) in enumerate((("home", -5), ("cart", -5), ("home", 5), ("cart", 5), ("cart", 6))):
+            answer, slots = f"d{number}-{place}", (Slot("i"), Slot("j"))
+            events.append(Decision(answer, BASE + at, user, surface, arms={"cards": arm}, slots=slots))
+            events.append(View(f"v{number}-{place}", BASE + at, user, answer, "i"))
+            events.append(Interaction(f"c{number}-{place}", BASE + at, user, "i", "click", decision=answer))
+        events.append(Interaction(f"late{number}", BASE + 8 * DAY, user, "i", "click", decision=f"d{number}-3"))
+    with connect(config) as storage:
+        storage.log.append(events).result()
+        archive(storage.log, storage.lake)
+        found = measured(storage, config, replace(SURFACED, surfaces=("cart",)), NOW).moments
+    of = {name: found[name]["other"] for name in ("ctr", "seen", "share", "wide", "activity")}
+    assert {name: one.n for name, one in of.items()} == dict.fromkeys(of, 2.0)
+    assert (of["ctr"].y, of["ctr"].x) == (4, 4), "two answers and two clicks of each unit: the late click is nobody's"
+    assert (of["seen"].y, of["seen"].x) == (4, 4)
+    assert of["share"].x == 4
+    assert (of["wide"].y, of["wide"].x) == (2, 8)
+    assert (of["activity"].y, of["activity"].x) == (8, 2), "what is not of answers counts wherever it happens"
+    assert of["activity"].z == 4
 
 
 def test_a_user_who_is_erased_leaves_the_stream(tmp_path: Path) -> None:
@@ -129,6 +158,16 @@ def test_a_round_of_the_stream_keeps_one_result_an_hour_and_a_run_of_the_pipelin
         one, other = decode(lake.payload), decode(stream.payload)
         assert (one.units, one.time, one.source) == (other.units, other.time, "lake")
         assert one.conclusions[0].text == other.conclusions[0].text
+
+
+def test_a_report_names_the_rewards_and_says_when_they_have_changed_meanwhile() -> None:
+    same = report(AB, Data({}, 0, {}, reward="2", answers={"2": 7}), "lake", 1)
+    assert (same.reward, same.answers, same.warnings) == ("2", {"2": 7}, ())
+    (changed,) = report(AB, Data({}, 0, {}, reward="2", answers={"2": 7, "1": 1200}), "lake", 1).warnings
+    assert changed.startswith("the rewards have changed while it ran: answers were given 1,200 under '1', 7 under '2'.")
+    assert "counted by '2' throughout" in changed
+    (other,) = report(AB, Data({}, 0, {}, reward="2", answers={"1": 3}), "lake", 1).warnings
+    assert other.endswith("3 under '1', counted by '2'")
 
 
 def test_people_are_told_that_an_experiment_is_broken_until_it_is_well(tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ def report(context: click.Context, name: str, source: str, version: int | None, 
     now = int(time.time() * 1000)
     with opened(context) as (storage, config):
         asked = found(storage, name, version)
-        made = made_of(asked, data_of(storage, config, asked, source, now), source, now)
+        made = made_of(asked, data_of(storage, config, asked, source, now), source, now, config.experiments.alpha)
         history = [decode(old.payload) for old in storage.tables.results.history(name, asked.version)]
     if path is not None:
         write_page(path, made, history)

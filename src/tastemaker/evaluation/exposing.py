@@ -9,10 +9,11 @@ import ibis
 import ibis.expr.types as ir
 
 from tastemaker.config import Config, Metric, Rewards
-from tastemaker.domain import Experiment
+from tastemaker.domain import Experiment, encode_json
 from tastemaker.errors import InputError, did_you_mean
 from tastemaker.features.rewards import DAY, final_column, reward_column
 
+WEEK = 7 * DAY  # how long after an answer something may still be said to come of it, where surfaces count
 TWICE = ""  # the arm of those who met more than one
 Tables = Mapping[str, ir.Table]
 """``exposures``, ``interactions``, ``decisions`` and ``views``; one without rows is not there."""
@@ -52,6 +53,38 @@ def exposed(exposures: ir.Table, question: Question) -> ir.Table:
     units = units.filter(~units.forced)
     one = (units.low == units.high) | (experiment.kind == "interleaving")
     return units.select("unit", "first", n=ibis.row_number(), arm=one.ifelse(units.low, TWICE))
+
+
+def in_experiment(decisions: ir.Table, question: Question) -> ir.Table:
+    """Answers that name the experiment, since anybody met it."""
+    named = encode_json(question.experiment.name).decode() + ":"  # a key of JSON without blanks; values cannot look like it
+    return decisions.filter(decisions.time <= question.until, decisions.time >= question.since, decisions.arms.contains(named))
+
+
+def on_surfaces(tables: Tables, question: Question) -> Tables:
+    """The same tables, of which only what happened on the experiment's surfaces counts, before the exposure as after it.
+
+    Decisions of other surfaces are left out, and so are views of them. Interactions stay, but those with an answer of elsewhere
+    name none: a metric of attributed interactions does not see them, while one of all that a user does goes on to see them, for
+    what one surface takes from another must not look like a gain. An answer of more than a ``WEEK`` before is not looked for.
+    """
+    surfaces, decisions = question.experiment.surfaces, tables.get("decisions")
+    if not surfaces:
+        return tables
+    if decisions is None:
+        left = {name: table for name, table in tables.items() if name != "views"}
+        events = left.get("interactions")
+        return left if events is None else {**left, "interactions": events.mutate(decision=ibis.null("string"))}
+    own = decisions.filter(decisions.surface.isin(surfaces))
+    old = own.filter(own.time >= question.since - question.span - WEEK, own.time <= question.until)
+    answers = old.group_by(answer=old.id).agg(answered=old.time.min())
+    found = {**tables, "decisions": own}
+    for name in ("views", "interactions"):
+        if (events := tables.get(name)) is not None:
+            kept = events.join if name == "views" else events.left_join
+            joined = kept(answers, [events.decision == answers.answer, events.time <= answers.answered + WEEK])
+            found[name] = joined.mutate(decision=joined.answer).drop("answer", "answered")
+    return found
 
 
 def by_unit(

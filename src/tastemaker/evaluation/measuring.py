@@ -2,8 +2,9 @@
 
 A unit counts from its first exposure on, and in one arm: who met two is counted apart. Of its events each id counts once. They
 are added up for each unit, then multiplied and added up over units, so a table of events of any size becomes a few numbers
-by arm and metric: ``Moments``. Tables have the columns of the lake; where the rows come from (the lake alone, or with what the
-log holds behind it) is the caller's business, so both give the same numbers. Nothing computes until the caller executes it.
+by arm and metric: ``Moments``. Of an experiment on some surfaces only their answers count (``exposing.on_surfaces``). Tables
+have the columns of the lake; where the rows come from (the lake alone, or with what the log holds behind it) is the caller's
+business, so both give the same numbers. Nothing computes until the caller executes it.
 
 The covariate of a metric of sums is the same sum before the exposure. That of a ratio is ``y - R x`` before the exposure, where
 R is the ratio of all units before theirs: a unit that had little to divide by must not count as much as one that had more.
@@ -21,7 +22,7 @@ import ibis.expr.types as ir
 
 from tastemaker.domain import Experiment
 from tastemaker.evaluation import preferring
-from tastemaker.evaluation.exposing import TWICE, Question, Tables, by_unit, counts, exposed, worth
+from tastemaker.evaluation.exposing import TWICE, Question, Tables, by_unit, counts, exposed, in_experiment, on_surfaces, worth
 from tastemaker.experiments.moments import Moments
 from tastemaker.experiments.verdicts import Data
 from tastemaker.features.rewards import DAY
@@ -113,11 +114,14 @@ def measured(tables: Tables, question: Question) -> Data:
     exposures = tables.get("exposures")
     began = None if exposures is None else began_of(exposures, question.experiment)
     if began is None:
-        return Data({}, 0, {})
+        return Data({}, 0, {}, reward=question.rewards.version)
     asked = replace(question, since=began)
+    chosen = on_surfaces(tables, asked)
     if question.experiment.kind == "interleaving":
-        return preferring.measured(tables, asked)
-    return data_of(sums_by_arm(tables, asked).to_pyarrow().to_pylist(), asked)
+        found = preferring.measured(chosen, asked)
+    else:
+        found = data_of(sums_by_arm(chosen, asked).to_pyarrow().to_pylist(), asked)
+    return replace(found, reward=question.rewards.version, answers=answers_of(chosen, asked))
 
 
 def began_of(exposures: ir.Table, experiment: Experiment) -> int | None:
@@ -141,6 +145,16 @@ def data_of(rows: list[dict[str, Any]], question: Question) -> Data:
         moments=moments,
         better={name: metric.better for name, metric in question.metrics.items()},
     )
+
+
+def answers_of(tables: Tables, question: Question) -> dict[str, int]:
+    """Version of the rewards -> answers of the experiment that were given while it held, each once."""
+    decisions = tables.get("decisions")
+    if decisions is None:
+        return {}
+    own = in_experiment(decisions, question).select("id", "reward").group_by("id").agg(reward=ibis._.reward.max())
+    rows = own.group_by("reward").agg(count=own.count()).to_pyarrow().to_pylist()
+    return {row["reward"] or "": int(row["count"]) for row in rows}
 
 
 def moments_of(row: Mapping[str, Any], name: str, rate: float) -> Moments:

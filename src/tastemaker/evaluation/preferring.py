@@ -11,8 +11,7 @@ import ibis
 import ibis.expr.types as ir
 
 from tastemaker.config import Metric
-from tastemaker.domain import encode_json
-from tastemaker.evaluation.exposing import Question, Tables, counts, exposed, worth
+from tastemaker.evaluation.exposing import Question, Tables, counts, exposed, in_experiment, worth
 from tastemaker.experiments.moments import Moments
 from tastemaker.experiments.verdicts import Data
 
@@ -54,8 +53,7 @@ def interactions(events: ir.Table, metric: Metric, question: Question) -> ir.Tab
 
 def slots(decisions: ir.Table, units: ir.Table, question: Question) -> ir.Table:
     """Places of decisions that one team only has brought: ``n``, ``n_user``, ``decision``, ``item``, ``team``."""
-    named = encode_json(question.experiment.name).decode() + ":"  # a key of JSON without blanks; values cannot look like it
-    near = decisions.filter(decisions.time <= question.until, decisions.time >= question.since, decisions.arms.contains(named))
+    near = in_experiment(decisions, question)
     joined = near.join(units.select("n", "unit", "first"), near.user == units.unit).filter(lambda t: t.time >= t.first)
     wide = joined.select("n", n_user="unit", decision="id", slot=joined.slots.unnest())
     flat = wide.select("n", "n_user", "decision", item=wide.slot.item, team=wide.slot.team, shared=wide.slot.in_both)

@@ -19,6 +19,7 @@ from tastemaker.experiments.effects import Effect
 from tastemaker.experiments.moments import Numbers
 
 ALPHA = 0.05
+SHARE = 0.2  # of the error: spent on stopping early
 EARLY, LATE = 0.01, 0.04
 PLANNED = 10_000  # units for which an unplanned sequence is tightest
 
@@ -55,6 +56,15 @@ def hybrid(effect: Effect, planned: float, early: float = EARLY, late: float = L
     at_end = np.asarray(effect.n) >= planned
     low, high = (np.where(at_end, getattr(end, side), getattr(sequence, side))[()] for side in ("low", "high"))
     return Bounds(effect.value, low, high, early + late, bool(np.all(at_end)))
+
+
+def split(alpha: float) -> tuple[float, float]:
+    """The error of looks before the planned size, and that of the one look there.
+
+    >>> tuple(round(part, 6) for part in split(0.05)) == (EARLY, LATE)
+    True
+    """
+    return SHARE * alpha, (1 - SHARE) * alpha
 
 
 def stretch(n: Numbers, alpha: float, planned: float) -> Numbers:

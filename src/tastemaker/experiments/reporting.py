@@ -7,7 +7,7 @@ preferred, by the units' preferences beside 0.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -15,7 +15,7 @@ from msgspec import Struct, field
 
 from tastemaker.domain import Experiment
 from tastemaker.experiments.effects import alone
-from tastemaker.experiments.intervals import ALPHA, Bounds, anytime, anytime_p, hybrid, p_value
+from tastemaker.experiments.intervals import ALPHA, Bounds, anytime, anytime_p, hybrid, p_value, split
 from tastemaker.experiments.moments import Moments
 from tastemaker.experiments.verdicts import LEAST, Data, Decision, Result, Verdict, judge, planned_of
 
@@ -74,20 +74,37 @@ class Report(Struct, frozen=True):
     twice: int
     planned: int
     conclusions: tuple[Conclusion, ...]
+    alpha: float = ALPHA  # probability of calling something a difference that is none
+    reward: str = ""  # version of the rewards by which events were counted
+    answers: dict[str, int] = field(default_factory=dict)  # version of the rewards -> answers that were given under it
+    warnings: tuple[str, ...] = ()
 
 
-def report(experiment: Experiment, data: Data, source: str, now: int) -> Report:
+def report(experiment: Experiment, data: Data, source: str, now: int, alpha: float = ALPHA) -> Report:
     """Everything that is concluded from data."""
-    verdicts = judge(experiment, data) if experiment.kind == "ab" else [preferred(experiment, data)]
+    verdicts = judge(experiment, data, alpha) if experiment.kind == "ab" else [preferred(experiment, data, alpha)]
     places = {arm.name: place for place, arm in enumerate(experiment.arms)}
     units = dict(sorted(data.units.items(), key=lambda pair: places.get(pair[0], 0)))
     return Report(
         experiment.name, experiment.version, experiment.kind, experiment.state, now, source, units, data.twice,
-        experiment.planned, tuple(map(conclusion, verdicts)),
+        experiment.planned, tuple(map(conclusion, verdicts)), alpha, data.reward, dict(sorted(data.answers.items())),
+        tuple(warned(data)),
     )  # fmt: skip
 
 
-def preferred(experiment: Experiment, data: Data) -> Verdict:
+def warned(data: Data) -> Iterator[str]:
+    """What a reader has to know of the numbers, though it does not forbid conclusions."""
+    told = ", ".join(f"{count:,} under {name!r}" for name, count in sorted(data.answers.items()))
+    if len(data.answers) > 1:
+        yield (
+            f"the rewards have changed while it ran: answers were given {told}. Events are counted by {data.reward!r} "
+            "throughout, but what models had learnt to look for was not the same all the time"
+        )
+    elif data.answers and data.reward not in data.answers:
+        yield f"answers were given under other rewards than events are counted by now: {told}, counted by {data.reward!r}"
+
+
+def preferred(experiment: Experiment, data: Data, alpha: float = ALPHA) -> Verdict:
     """Whether the second ranking is preferred: from -1, nobody does, to 1, everybody."""
     first, second = (arm.name for arm in experiment.arms)
     name = next(iter(data.moments), "preference")
@@ -96,8 +113,8 @@ def preferred(experiment: Experiment, data: Data) -> Verdict:
         return Verdict(second, "undecided", f"{float(moments.n):,.0f} units gave credit: nothing is concluded before {LEAST}")
     effect, planned = alone(moments), planned_of(experiment)
     ended = bool(experiment.planned) and effect.n >= planned
-    bounds = hybrid(effect, planned) if experiment.planned else anytime(effect, ALPHA, planned)
-    p = p_value(effect) if ended else anytime_p(effect, planned)
+    bounds = hybrid(effect, planned, *split(alpha)) if experiment.planned else anytime(effect, alpha, planned)
+    p = p_value(effect) if ended else anytime_p(effect, planned, alpha)
     unknown = Bounds(NAN, NAN, NAN, bounds.alpha, bounds.final)
     result = Result(name, "up", effect, bounds, unknown, float(p))
     told = f"preference for {second} {float(effect.value):+.3f} ({float(bounds.low):+.3f} to {float(bounds.high):+.3f})"

@@ -18,8 +18,6 @@ from tastemaker.experiments.counts import log_evidence
 from tastemaker.experiments.effects import Effect, difference, lift
 from tastemaker.experiments.intervals import (
     ALPHA,
-    EARLY,
-    LATE,
     PLANNED,
     Bounds,
     anytime,
@@ -29,6 +27,7 @@ from tastemaker.experiments.intervals import (
     hybrid,
     one_sided,
     p_value,
+    split,
 )  # fmt: skip
 from tastemaker.experiments.moments import Moments
 
@@ -86,19 +85,25 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Data:
-    """What is known of an experiment: units of each arm, units that met more than one, and moments by metric and arm."""
+    """What is known of an experiment: units of each arm, units that met more than one, and moments by metric and arm.
+
+    ``reward`` is the version of the rewards by which events were counted. Answers of the experiment name the one that held when
+    they were given: ``answers`` has their number by version.
+    """
 
     units: Mapping[str, int]
     twice: int
     moments: Mapping[str, Mapping[str, Moments]]
     better: Mapping[str, Better] = field(default_factory=dict)  # "up" where a metric is not named
+    reward: str = ""
+    answers: Mapping[str, int] = field(default_factory=dict)
 
 
-def judge(experiment: Experiment, data: Data) -> list[Verdict]:
-    """A verdict on each treatment."""
+def judge(experiment: Experiment, data: Data, alpha: float = ALPHA) -> list[Verdict]:
+    """A verdict on each treatment, each with its share of ``alpha``: the probability of seeing a difference that is none."""
     control, *treatments = [arm.name for arm in experiment.arms]
     why = doubts(experiment, data)
-    return [verdict(experiment, data, control, arm, len(treatments), why) for arm in treatments]
+    return [verdict(experiment, data, control, arm, alpha, len(treatments), why) for arm in treatments]
 
 
 def doubts(experiment: Experiment, data: Data) -> str:
@@ -116,12 +121,16 @@ def doubts(experiment: Experiment, data: Data) -> str:
     return ""
 
 
-def verdict(experiment: Experiment, data: Data, control: str, arm: str, treatments: int, why: str) -> Verdict:
+def verdict(
+    experiment: Experiment, data: Data, control: str, arm: str, alpha: float = ALPHA, treatments: int = 1, why: str = ""
+) -> Verdict:
     """Of one treatment. Where there are several, each has its share of the error."""
     named = [name for name in dict.fromkeys((*experiment.metrics, *experiment.guardrails)) if has(data, name, control, arm)]
-    results = {name: result(experiment, data, name, control, arm, treatments) for name in named}
+    results = {name: result(experiment, data, name, control, arm, alpha / treatments) for name in named}
     guards = tuple(
-        guard(experiment, data, name, margin, control, arm) for name, margin in experiment.guardrails.items() if name in results
+        guard(experiment, data, name, margin, control, arm, alpha)
+        for name, margin in experiment.guardrails.items()
+        if name in results
     )
     others = {name: results[name].p for name in experiment.metrics[1:] if name in results}
     decision, text = decided(experiment, data, control, arm, results, guards, why)
@@ -135,11 +144,12 @@ def has(data: Data, metric: str, *arms: str) -> bool:
 
 
 def planned_of(experiment: Experiment) -> float:
-    """Units in both arms of a comparison."""
-    return 2.0 * experiment.planned if experiment.planned else float(PLANNED)
+    """Units in both arms of a comparison; where two rankings are interleaved, each unit is in both."""
+    each = 1.0 if experiment.kind == "interleaving" else 2.0
+    return each * experiment.planned if experiment.planned else float(PLANNED)
 
 
-def result(experiment: Experiment, data: Data, metric: str, control: str, arm: str, treatments: int = 1) -> Result:
+def result(experiment: Experiment, data: Data, metric: str, control: str, arm: str, alpha: float = ALPHA) -> Result:
     """A metric, with intervals that bear being looked at."""
     a, b = data.moments[metric][control], data.moments[metric][arm]
     change, relative, planned = difference(a, b), lift(a, b), planned_of(experiment)
@@ -147,20 +157,20 @@ def result(experiment: Experiment, data: Data, metric: str, control: str, arm: s
 
     def bounds(effect: Effect) -> Bounds:
         if not experiment.planned:
-            return anytime(effect, ALPHA / treatments, planned)
-        return hybrid(effect, planned, EARLY / treatments, LATE / treatments)
+            return anytime(effect, alpha, planned)
+        return hybrid(effect, planned, *split(alpha))
 
-    p = p_value(change) if ended else anytime_p(change, planned)
+    p = p_value(change) if ended else anytime_p(change, planned, alpha)
     return Result(metric, data.better.get(metric, "up"), change, bounds(change), bounds(relative), float(p))
 
 
-def guard(experiment: Experiment, data: Data, metric: str, margin: float, control: str, arm: str) -> Guard:
+def guard(experiment: Experiment, data: Data, metric: str, margin: float, control: str, arm: str, alpha: float = ALPHA) -> Guard:
     """Of a guardrail: harm is looked for at all times, that it held is asked at the end."""
     a, b = data.moments[metric][control], data.moments[metric][arm]
     relative, planned = lift(a, b), planned_of(experiment)
-    low, high = one_sided(relative, ALPHA, planned)
+    low, high = one_sided(relative, alpha, planned)
     up = data.better.get(metric, "up") == "up"
-    at_end = fixed(relative, 2 * ALPHA) if experiment.planned and relative.n >= planned else anytime(relative, 2 * ALPHA, planned)
+    at_end = fixed(relative, 2 * alpha) if experiment.planned and relative.n >= planned else anytime(relative, 2 * alpha, planned)
     worst = at_end.low if up else -at_end.high
     return Guard(metric, margin, bool(high < 0 if up else low > 0), bool(worst > -margin), float(worst))
 

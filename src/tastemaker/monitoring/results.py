@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tastemaker.domain import Experiment
+from tastemaker.experiments.intervals import ALPHA
 from tastemaker.experiments.reporting import Report, encode, report
 from tastemaker.experiments.verdicts import Data
 from tastemaker.monitoring.alerts import close_alert, raise_alert
@@ -12,9 +13,9 @@ from tastemaker.storage.tables import Result
 BROKEN, HARMS = "experiment_broken", "experiment_harms"
 
 
-def record(storage: Storage, experiment: Experiment, data: Data, source: str, now: int) -> Report:
+def record(storage: Storage, experiment: Experiment, data: Data, source: str, now: int, alpha: float = ALPHA) -> Report:
     """Keeps what the data say at a moment (epoch ms). Done again for the same moment, it changes nothing."""
-    made = report(experiment, data, source, now)
+    made = report(experiment, data, source, now, alpha)
     storage.tables.results.put(Result(made.experiment, made.version, source, now, encode(made)))
     tell(storage, made)
     return made

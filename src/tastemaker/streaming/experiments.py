@@ -36,8 +36,8 @@ READ = 10_000  # records of one read of the log
 COLUMNS = {
     "exposures": ("time", "experiment", "unit", "arm", "version", "reason"),
     "interactions": ("id", "time", "user", "item", "kind", "value", "decision", "mature_at"),
-    "decisions": ("id", "time", "user", "arms", "slots"),
-    "views": ("id", "time", "user"),
+    "decisions": ("id", "time", "user", "surface", "arms", "reward", "slots"),
+    "views": ("id", "time", "user", "decision"),
 }
 Part = tuple[int, dict[str, pa.Table]]
 
@@ -136,7 +136,7 @@ class Follower:
             self.tail.refresh()
             for experiment in running:
                 data = measure(self.storage.lake, self.tail, self.config, experiment, now)
-                record(self.storage, experiment, data, "stream", now)
+                record(self.storage, experiment, data, "stream", now, self.config.experiments.alpha)
         return len(running)
 
     def start(self) -> None:

@@ -35,8 +35,12 @@ def page(made: Report, history: Sequence[Report] = ()) -> str:
     """The whole page."""
     title = html.escape(f"Experiment {made.experiment}, version {made.version}")
     units = ", ".join(f"{arm} {count:,}" for arm, count in made.units.items()) or "none yet"
-    head = f"{made.state}; events up to {stamp(made.time)} from the {made.source}. Units: {units}; in two arms: {made.twice:,}."
-    parts = [part for one in made.conclusions for part in section(one, made, history)]
+    head = (
+        f"{made.state}; events up to {stamp(made.time)} from the {made.source}. Units: {units}; in two arms: {made.twice:,}. "
+        f"Intervals hold with {100 * (1 - made.alpha):g} %" + (f"; rewards of version {made.reward}." if made.reward else ".")
+    )
+    parts = [f'<p><span class="verdict">warning</span>: {html.escape(warning)}</p>' for warning in made.warnings]
+    parts += [part for one in made.conclusions for part in section(one, made, history)]
     return (
         f'<!doctype html>\n<html lang="en">\n<head><meta charset="utf-8"><title>{title}</title><style>{STYLE}</style></head>\n'
         f"<body>\n<h1>{title}</h1>\n<p>{html.escape(head)}</p>\n" + "\n".join(parts) + "\n</body>\n</html>\n"

@@ -13,6 +13,7 @@ from tastemaker.errors import InputError
 from tastemaker.evaluation.exposing import question_of
 from tastemaker.evaluation.measuring import measured
 from tastemaker.experiments.effects import estimate
+from tastemaker.experiments.intervals import split
 from tastemaker.experiments.planning import sample_size, smallest_effect
 from tastemaker.features.rewards import DAY
 from tastemaker.features.table import connect
@@ -75,7 +76,9 @@ def size(
         connection.disconnect()
     if moments is None or moments.n < 2:
         raise InputError("days", days, "hardly anybody came in these days: look at more of them")
-    units, each = sample_size(moments, mde), max(1, int(moments.n * coverage / arms))
+    _, late = split(config.experiments.alpha)
+    alpha = late / (arms - 1)  # as the verdict shares it among treatments
+    units, each = sample_size(moments, mde, alpha=alpha), max(1, int(moments.n * coverage / arms))
     needed = units * arms / (float(moments.n) * coverage) * days
     return Size(metric, mde, units, math.ceil(10 * needed) / 10, int(moments.n), float(estimate(moments).value),
-                smallest_effect(moments, each))  # fmt: skip
+                smallest_effect(moments, each, alpha=alpha))  # fmt: skip

@@ -23,6 +23,11 @@ def lines(made: Report) -> Iterator[RenderableType]:
     units = ", ".join(f"{escape(arm)} {count:,}" for arm, count in made.units.items()) or "none yet"
     planned = f" of {made.planned:,} planned in each arm" if made.planned else ""
     yield f"units: {units}{planned}" + (f"; {made.twice:,} in two arms are left out" if made.twice else "")
+    yield f"intervals hold with {100 * (1 - made.alpha):g} %" + (
+        f"; rewards of version {escape(made.reward)}" if made.reward else ""
+    )
+    for warning in made.warnings:
+        yield f"[bold yellow]warning[/] {escape(warning)}"
     for one in made.conclusions:
         yield f"\n[bold {COLOURS[one.decision]}]{one.decision}[/] {escape(one.text)}"
         if one.changes:

@@ -17,10 +17,11 @@ def experiments(storage: Storage, config: Config, window: Window, progress: Prog
     """Measures each from the lake, of events up to the window's end; those that ended within the window, too."""
     wanted = [experiment for experiment in storage.tables.experiments.all() if concerns(experiment, window)]
     found: dict[str, Any] = {}
+    alpha = config.experiments.alpha
     for done, experiment in enumerate(wanted):
         progress(done, len(wanted), experiment.name)
         data = measured(storage, config, experiment, window.end)
-        found[experiment.name] = summary(record(storage, experiment, data, "lake", window.end))
+        found[experiment.name] = summary(record(storage, experiment, data, "lake", window.end, alpha))
     return Outcome({"experiments": found})
 
 
