@@ -10,7 +10,8 @@ import pytest
 from tastemaker.simulation.calibrate import Statistics, fit
 from tastemaker.simulation.settings import WorldSettings
 
-# Counted from all ratings of MovieLens 100K and 1M, and from the clicks of a shop (yoochoose, 100,000 of them).
+# Of all ratings of MovieLens 100K and 1M, which a test below counts again where they are at hand, and of 100,000 clicks in a shop
+# (yoochoose), which were counted once.
 TARGETS = {
     "ml-100k": Statistics(item_gini=0.6290, top_1=0.0763, top_10=0.4270, user_gini=0.4719, user_spread=0.8779),
     "ml-1m": Statistics(item_gini=0.6336, top_1=0.0873, top_10=0.4445, user_gini=0.5286, user_spread=0.9903),
