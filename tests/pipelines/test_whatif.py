@@ -13,6 +13,7 @@ import pytest
 from click.testing import CliRunner, Result
 from msgspec.structs import replace
 
+import servers
 from api import api, decisions, eventually
 from tastemaker.cli import app
 from tastemaker.config import Config, Metric, Reward, Rewards, Slates, with_settings
@@ -22,12 +23,12 @@ from tastemaker.features import states
 from tastemaker.features.rewards import DAY, HOUR
 from tastemaker.pipelines.whatif.answering import Answer, Answers, whatif
 from tastemaker.pipelines.whatif.question import Other, Question, others
-from tastemaker.pipelines.whatif.reading import STRANGERS, YOUNG, Drawn
+from tastemaker.pipelines.whatif.reading import STRANGERS, UNREADABLE, YOUNG, Drawn
 from tastemaker.registry import live
 from tastemaker.slates.compose import compose
 from tastemaker.slates.decided import by_chance, slots_of
 from tastemaker.slates.sources import Shelf, Taste, Wish
-from tastemaker.storage import Storage, keys
+from tastemaker.storage import Storage, connect, keys
 from tastemaker.storage.archive import archive
 from tastemaker.streaming.worker import Worker
 
@@ -181,7 +182,7 @@ def by_popularity(storage: Storage, config: Config, version: str, draws: int = 8
     return float(np.mean(found))
 
 
-def test_what_is_clearly_better_is_told(published: tuple[Storage, Config], tmp_path: Path) -> None:
+def test_what_is_clearly_better_is_told(published: tuple[Storage, Config]) -> None:
     """Clicks that follow the model's own scores: colder is better, hotter is worse, and a sentence says so."""
     storage, config = published
     other = other_of(storage, config)
@@ -223,12 +224,15 @@ def test_answers_that_cannot_be_judged_are_counted(served: tuple[Storage, Config
     old = next(iter(serve(storage, config, other_of(storage, config), each=1, seed=5)))
     strangers = [replace(old, id=f"s{n}", user="anonymous", feature_snapshot="-1") for n in range(3)]
     young = [replace(old, id=f"y{n}", time=SERVED + 5 * DAY - HOUR) for n in range(2)]
-    storage.log.append([*strangers, *young, replace(old, id="plain", explore=False), Erase("e", SERVED + DAY, "u7")]).result()
+    others_way = replace(old, id="other", policy="another/2")
+    storage.log.append(
+        [*strangers, *young, others_way, replace(old, id="plain", explore=False), Erase("e", SERVED + DAY, "u7")]
+    ).result()
     archive(storage.log, storage.lake)
     found = asked(served)
-    assert found.left_out == {STRANGERS: 3, YOUNG: 2}
+    assert found.left_out == {STRANGERS: 3, YOUNG: 2, UNREADABLE: 1}
     assert found.slates == (USERS - 1) * 9  # without the erased user
-    assert asked(served, within_hours=0.5).left_out == {STRANGERS: 3}
+    assert asked(served, within_hours=0.5).left_out == {STRANGERS: 3, UNREADABLE: 1}
     assert asked(served, since=SERVED + DAY, within_hours=0.5).slates == 2
     assert asked(served, until=SERVED + 1000).slates == 9
     assert whatif(storage, config, Question(), SERVED + DAY + 2 * HOUR).slates == (USERS - 1) * 9
@@ -281,7 +285,14 @@ def test_other_histories_are_told(served: tuple[Storage, Config]) -> None:
 def test_what_a_server_drew_is_understood(published: tuple[Storage, Config]) -> None:
     """Over HTTP, with clicks in between that the next answer knows of: every slate is scored as it was when it was served."""
     storage, config = published
-    rules = {"explore": 1.0, "diversity": 0.3, "calibration": 0.5, "fresh": 0.2, "fresh_days": 3650.0, "temperature": 1.0}
+    rules: dict[str, Scalar] = {
+        "explore": 1.0,
+        "diversity": 0.3,
+        "calibration": 0.5,
+        "fresh": 0.2,
+        "fresh_days": 3650.0,
+        "temperature": 1.0,
+    }
     config = replace(config, slates=with_settings(Slates(), rules))
     with api(storage, config, Worker(storage, config)) as server:
         for number in range(40):
@@ -301,6 +312,38 @@ def test_what_a_server_drew_is_understood(published: tuple[Storage, Config]) -> 
     assert (found.slates, found.left_out) == (120, {STRANGERS: 1})
     assert found.logged.value == 1.0  # the first item of each answer was clicked
     assert (found.models[0].verdict, found.models[0].own, found.models[0].unlike) == ("same", 120, 0)
+
+
+def test_a_lake_in_a_bucket_tells_the_same(served: tuple[Storage, Config]) -> None:
+    storage, config = served
+    elsewhere = replace(config, connect=replace(config.connect, lake=f"{servers.s3()}/lake"))
+    with connect(elsewhere) as there:
+        for name in storage.lake.names():
+            there.lake.append(name, storage.lake.read(name))
+        asking = Question(settings={"temperature": 1.5})
+        assert whatif(there, elsewhere, asking, NOW) == whatif(storage, config, asking, NOW)
+
+
+def test_it_can_be_interrupted_and_leaves_nothing_behind(served: tuple[Storage, Config]) -> None:
+    storage, config = served
+    seen: list[int] = []
+
+    def stop(done: int, _total: int, _note: str = "") -> None:
+        seen.append(done)
+        if done:
+            raise KeyboardInterrupt
+
+    before = everything(config)
+    with pytest.raises(KeyboardInterrupt):
+        whatif(storage, config, Question(), NOW, stop)
+    assert seen == [0, 256]
+    assert everything(config) - before <= {"training", "training/lock"}
+    assert asked(served).slates == 960
+
+
+def everything(config: Config) -> set[str]:
+    """All files and folders of a home."""
+    return {str(path.relative_to(config.home)) for path in config.home.rglob("*")}
 
 
 @pytest.mark.parametrize(

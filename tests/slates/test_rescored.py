@@ -23,7 +23,7 @@ from tastemaker.slates.arranged import Terms
 from tastemaker.slates.catalogue import Catalogue
 from tastemaker.slates.compose import compose
 from tastemaker.slates.decided import by_chance, slots_of
-from tastemaker.slates.rescored import logged, rescored, valued
+from tastemaker.slates.rescored import logged, readable, rescored, valued
 from tastemaker.slates.sources import Shelf, Taste, Wish
 
 NOW = world.BASE + 100 * DAY
@@ -163,3 +163,7 @@ def test_a_decision_that_was_not_drawn_or_not_logged_whole_is_refused(shelf: She
     for message, bad in broken.items():
         with pytest.raises(InputError, match=message):
             rescored(shelf, bad, Taste(HISTORIES[0]), decision.scores)
+        assert not readable(bad)
+    assert readable(decision)
+    assert not readable(replace(decision, scores=decision.scores[1:]))
+    assert not readable(replace(decision, slots=()))

@@ -44,6 +44,16 @@ def logged(decision: Decision) -> Doubles:
     return found[:count]
 
 
+def readable(decision: Decision) -> bool:
+    """Whether a decision holds all that is needed to ask how another policy would have drawn its slate."""
+    try:
+        terms = terms_of(decision)
+        places = places_of(decision)
+    except InputError:
+        return False
+    return bool(places) and len(decision.scores) == len(decision.candidates) >= terms.fresh >= 0
+
+
 def rescored(shelf: Shelf, decision: Decision, taste: Taste, scores: npt.ArrayLike) -> Rescored:
     """A drawn decision by the model and the rules of ``shelf``.
 

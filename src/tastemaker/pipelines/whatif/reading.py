@@ -26,14 +26,13 @@ from msgspec.structs import replace
 
 from tastemaker.config import Config, Metric, Rewards
 from tastemaker.domain import Decision, History
-from tastemaker.errors import InputError
 from tastemaker.features.rewards import final_column, reward_column
 from tastemaker.features.table import distinct_events
 from tastemaker.pipelines.engines import Here
 from tastemaker.pipelines.large_training import workspace
 from tastemaker.pipelines.training import PLACE
 from tastemaker.pipelines.whatif.question import Question, longest_wait, metric_of
-from tastemaker.slates.rescored import logged
+from tastemaker.slates.rescored import logged, readable
 from tastemaker.storage import Storage
 from tastemaker.storage.columns import from_table
 
@@ -187,12 +186,9 @@ class Drawn:
             return YOUNG
         if self.question.slots:
             decision = replace(decision, slots=decision.slots[: self.question.slots])
-        try:
-            chances = logged(decision)
-        except InputError:
+        if not readable(decision):
             return UNREADABLE
-        if not len(chances):
-            return UNREADABLE
+        chances = logged(decision)
         history = history_of(events, partition, snapshot, self.config.rewards.history)
         return Past(decision, history, chances, rewards_of(decision, len(chances), counted))
 
