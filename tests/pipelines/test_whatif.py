@@ -17,7 +17,7 @@ import servers
 from api import api, decisions, eventually
 from tastemaker.cli import app
 from tastemaker.config import Config, Metric, Reward, Rewards, Slates, with_settings
-from tastemaker.domain import Decision, Erase, Interaction, Scalar, UserState
+from tastemaker.domain import Decision, Erase, History, Interaction, Scalar, UserState
 from tastemaker.errors import InputError, NotFound
 from tastemaker.features import states
 from tastemaker.features.rewards import DAY, HOUR
@@ -254,6 +254,23 @@ def test_rewards_are_waited_for(served: tuple[Storage, Config]) -> None:
     assert asked((storage, nothing), metric="buys").logged.value == 0.0
 
 
+def test_what_comes_late_does_not_count_and_what_is_open_leaves_its_answer_out(served: tuple[Storage, Config]) -> None:
+    storage, config = served
+    before = asked(served)
+    first, other = (next(past.decision for past in read(storage, config) if past.decision.user == user) for user in ("u1", "u2"))
+    late = Interaction("l", SERVED + 2 * DAY, "u1", first.slots[0].item, "click", decision=first.id)
+    elsewhere = Interaction("x", first.time + 1, "u1", "no item of it", "click", decision=first.id)
+    open_ = Interaction("o", other.time + 1, "u2", other.slots[0].item, "click", decision=other.id, mature_at=SERVED + 6 * DAY)
+    storage.log.append([late, elsewhere]).result()
+    archive(storage.log, storage.lake)
+    assert asked(served).logged.value == before.logged.value
+    assert asked(served, within_hours=72.0).logged.value == pytest.approx(before.logged.value + 1 / 960)
+    storage.log.append([open_]).result()
+    archive(storage.log, storage.lake)
+    assert asked(served).logged.value == pytest.approx(before.logged.value + 1 / 960)  # that it was is known at once
+    assert asked(served, metric="reward").left_out == {YOUNG: 1}
+
+
 def test_a_history_is_what_it_was_when_the_answer_was_made(served: tuple[Storage, Config]) -> None:
     """What came later, even if it is dated earlier, was not known."""
     storage, config = served
@@ -264,7 +281,11 @@ def test_a_history_is_what_it_was_when_the_answer_was_made(served: tuple[Storage
     archive(storage.log, storage.lake)
     assert {past.decision.id: past.history for past in read(storage, config)} == before
     short = replace(config, rewards=replace(config.rewards, history=4))
-    assert {len(past.history) for past in read(storage, short)} == {4}
+    assert {past.decision.id: past.history for past in read(storage, short)}["d-0-3-0"] == newest(known.history, 4)
+
+
+def newest(history: History, count: int) -> History:
+    return History(history.items[-count:], history.weights[-count:], history.times[-count:])
 
 
 def read(storage: Storage, config: Config) -> Sequence:  # type: ignore[type-arg]  # of Past
