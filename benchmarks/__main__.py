@@ -17,6 +17,7 @@ NAMES = (
     "nearline",
     "publishing",
     "experiments",
+    "experiments_stream",
     "simulation",
     "rates",
     "rates_spark",

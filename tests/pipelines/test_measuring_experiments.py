@@ -160,6 +160,19 @@ def test_a_round_of_the_stream_keeps_one_result_an_hour_and_a_run_of_the_pipelin
         assert one.conclusions[0].text == other.conclusions[0].text
 
 
+def test_a_result_that_another_process_has_just_made_is_not_made_again_and_a_wrong_experiment_stops_no_other(
+    tmp_path: Path,
+) -> None:
+    config = config_at(tmp_path)
+    with connect(config) as storage:
+        for experiment in (AB, BOTH, replace(AB, name="wrong", metrics=("ctrr",))):
+            storage.tables.experiments.put(experiment)
+        storage.log.append(world(5)).result()
+        one, other = Follower(storage, config), Follower(storage, config)
+        assert (one.step(NOW), other.step(NOW + 10_000), other.step(NOW + 20_000), one.step(NOW + 30_000)) == (2, 0, 2, 0)
+        assert storage.tables.results.newest("wrong") is None
+
+
 def test_a_report_names_the_rewards_and_says_when_they_have_changed_meanwhile() -> None:
     same = report(AB, Data({}, 0, {}, reward="2", answers={"2": 7}), "lake", 1)
     assert (same.reward, same.answers, same.warnings) == ("2", {"2": 7}, ())

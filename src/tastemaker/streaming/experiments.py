@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 from tastemaker import telemetry
 from tastemaker.config import Config
 from tastemaker.domain import Erase, Experiment, Record
-from tastemaker.errors import Conflict, StorageError
+from tastemaker.errors import Conflict, InputError, StorageError
 from tastemaker.storage import Storage
 from tastemaker.storage.archive import GROUP
 from tastemaker.storage.columns import to_tables
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 EVERY = 20.0  # seconds between rounds, and at least
 REST = 3.0  # times as long as a round took: measuring must not take the machine from its work
+FRESH = 60.0  # seconds that a result may be behind the events, where that is possible
+JUST = 15.0  # seconds for which a result is new enough, whichever process has made it
 READ = 10_000  # records of one read of the log
 COLUMNS = {
     "exposures": ("time", "experiment", "unit", "arm", "version", "reason"),
@@ -113,6 +115,18 @@ def measure(lake: Lake, tail: Tail, config: Config, experiment: Experiment, now:
         connection.disconnect()
 
 
+def pause(took: float) -> float:
+    """Seconds until the next round, after one that took so long.
+
+    An event waits at most for the end of a round that began without it, for the pause, and for a round. So the pause is cut where
+    these would be more than ``FRESH`` together; from a round of 20 seconds on they are, and then half of the time is rest.
+
+    >>> pause(1.0), pause(10.0), pause(16.0), pause(30.0)
+    (20.0, 30.0, 28.0, 30.0)
+    """
+    return max(EVERY, min(REST * took, FRESH - 2 * took), took)
+
+
 class Follower:
     """A thread that keeps the results of running experiments up to date. Of several processes one at a time is at work."""
 
@@ -129,15 +143,29 @@ class Follower:
             if self.tail is not None:
                 self.tail.clear()
             return 0
-        from tastemaker.monitoring.results import record
-
         with self.storage.tables.alone("experiments"):
+            due = [experiment for experiment in running if not self.measured_just_now(experiment, now)]
+            if not due:  # by another process
+                return 0
             self.tail = self.tail or Tail(self.storage.log)
             self.tail.refresh()
-            for experiment in running:
-                data = measure(self.storage.lake, self.tail, self.config, experiment, now)
-                record(self.storage, experiment, data, "stream", now, self.config.experiments.alpha)
-        return len(running)
+            return sum(self.measured(experiment, self.tail, now) for experiment in due)
+
+    def measured(self, experiment: Experiment, tail: Tail, now: int) -> bool:
+        """Measures one. One that asks for what the configuration does not know is no reason to leave the others unmeasured."""
+        from tastemaker.monitoring.results import record
+
+        try:
+            data = measure(self.storage.lake, tail, self.config, experiment, now)
+        except InputError as error:
+            telemetry.log.error("experiment_failed", experiment=experiment.name, error=str(error))
+            return False
+        record(self.storage, experiment, data, "stream", now, self.config.experiments.alpha)
+        return True
+
+    def measured_just_now(self, experiment: Experiment, now: int) -> bool:
+        newest = self.storage.tables.results.newest(experiment.name, experiment.version, "stream")
+        return newest is not None and 0 <= now - newest.time < 1000 * JUST
 
     def start(self) -> None:
         """Begins, unless ``[experiments] stream`` says no."""
@@ -155,7 +183,7 @@ class Follower:
                 pass
             except Exception as error:  # the next round begins anew: nothing is kept that could be wrong
                 telemetry.log.error("experiments_failed", error=str(error), exc_info=not isinstance(error, StorageError))
-            wait = max(EVERY, REST * (time.monotonic() - began))
+            wait = pause(time.monotonic() - began)
 
     def stop(self) -> None:
         """Ends after the round at hand."""
