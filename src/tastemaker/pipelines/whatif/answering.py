@@ -20,7 +20,7 @@ from tastemaker.errors import NotFound
 from tastemaker.evaluation.counterfactual import Comparison, Estimate, Logged, cascade_dr, compared
 from tastemaker.evaluation.expected_rewards import by_slot
 from tastemaker.models import Progress, silent
-from tastemaker.pipelines.whatif.question import Question, others
+from tastemaker.pipelines.whatif.question import Question, metric_of, others
 from tastemaker.pipelines.whatif.reading import YOUNG, Drawn, Past
 from tastemaker.pipelines.whatif.weighing import Weighed, Weighing, padded
 from tastemaker.storage import Storage
@@ -82,6 +82,7 @@ class Span:
 
 def whatif(storage: Storage, config: Config, question: Question, now: int, progress: Progress = silent) -> Answers:
     """Answers a question from the lake as it is now. Raises ``NotFound`` where there is no slate to answer from."""
+    better = 1 if metric_of(config, question.metric).better == "up" else -1
     asked = others(storage, config, question)
     with Drawn(storage, config, question, now) as drawn:
         if not drawn.total:
@@ -102,7 +103,6 @@ def whatif(storage: Storage, config: Config, question: Question, now: int, progr
     if not made.logged:
         raise NotFound(nothing_left(left_out, question))
     progress(len(made.logged) + sum(left_out.values()), drawn.total, "estimates")
-    better = 1 if drawn.metric.better == "up" else -1
     models = tuple(answered(made, weighed, question.metric, better) for weighed in made.policies)
     return Answers(
         question.metric, question.settings, question.surface, question.within_hours, question.slots, len(made.logged),
