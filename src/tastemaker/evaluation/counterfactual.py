@@ -121,8 +121,8 @@ def supported(data: Logged) -> tuple[float, tuple[str, ...]]:
     mean, error = float(first[rows].mean()), float(first[rows].std() / np.sqrt(rows.sum()))
     if abs(mean - 1) > SURE * max(error, 1e-12) and abs(mean - 1) > 1e-6:
         raise NotFound(
-            f"the weights of the first slot have the mean {mean:.3f} and not 1 (within {SURE * error:.3f}): the logged "
-            "probabilities are not those that slates were drawn with, or candidates were not logged whole"
+            f"the weights of the first slot have the mean {mean:.3f} and not 1 (within {SURE * error:.3f}): the policies "
+            "differ so much that what would weigh most was never drawn, or the logged probabilities are not those that were drawn with"
         )
     return mean, ("no session goes on to the last slot",) if not w[:, -1].any() else ()
 
