@@ -58,6 +58,8 @@ def part(name: str, start: int, rows: int, users: int, random: np.random.Generat
         }
         return table(name, rows, {"id": ids, "time": pa.array(time_), "version": pa.array(np.ones(rows, np.int64)), **own})
     found = {"id": ids, "time": pa.array(BASE - 10 * DAY + random.integers(0, 24 * DAY, rows)), "user": units}
+    if name == "decisions":
+        found |= {"arms": pa.array(np.char.add(np.char.add('{"speed":"', arms), '"}')), "reward": pa.array(["1"] * rows)}
     if name == "interactions":
         found |= {"item": pa.array([f"i{n}" for n in user % 1000]), "kind": pa.array(["click"] * rows), "decision": ids}
     return table(name, rows, found)

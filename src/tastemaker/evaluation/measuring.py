@@ -152,8 +152,8 @@ def answers_of(tables: Tables, question: Question) -> dict[str, int]:
     decisions = tables.get("decisions")
     if decisions is None:
         return {}
-    own = in_experiment(decisions, question).select("id", "reward").group_by("id").agg(reward=ibis._.reward.max())
-    rows = own.group_by("reward").agg(count=own.count()).to_pyarrow().to_pylist()
+    own = in_experiment(decisions, question)
+    rows = own.group_by("reward").agg(count=own.id.hash().nunique()).to_pyarrow().to_pylist()
     return {row["reward"] or "": int(row["count"]) for row in rows}
 
 
