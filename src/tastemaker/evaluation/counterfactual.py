@@ -122,7 +122,7 @@ def supported(data: Logged) -> tuple[float, tuple[str, ...]]:
     if abs(mean - 1) > SURE * max(error, 1e-12) and abs(mean - 1) > 1e-6:
         raise NotFound(
             f"the weights of the first slot have the mean {mean:.3f} and not 1 (within {SURE * error:.3f}): the policies "
-            "differ so much that what would weigh most was never drawn, or the logged probabilities are not those that were drawn with"
+            "differ so much that what would weigh most was never drawn, or slates were not drawn with the logged probabilities"
         )
     return mean, ("no session goes on to the last slot",) if not w[:, -1].any() else ()
 
