@@ -170,11 +170,13 @@ def test_an_arm_whose_model_cannot_be_loaded_gets_what_everybody_gets_and_is_tol
         server.app.recommending.current.models._again.clear()  # at once
         assert eventually(lambda: server.client.get("/ready").json()["warnings"] == [])
         healed = {server.ask(user)["model"] for user in users(20)}
+        after = Logged.of(storage).exposures
     assert {user: items(answer) for user, answer in answers.items()} == usual
     assert ready.status_code == 200
     assert "experiment models, arm broken: model 'broken' is not loaded" in ready.json()["warnings"]
     assert any("damaged" in warning for warning in ready.json()["warnings"])
-    assert {exposure.arm for exposure in found.exposures} == {"control"}
+    assert found.exposures == [], "in no arm, while one of them is everybody's"
+    assert {exposure.arm for exposure in after} == {"control", "broken"}
     assert healed == {live_version(storage), "broken"}
 
 
@@ -187,7 +189,7 @@ def test_when_composing_takes_too_long_an_arm_falls_back_and_says_so(published: 
     assert (answer["rung"], answer["note"], answer["model"]) == ("stored", "the deadline passed", live_version(storage))
     decision = found.decisions["u1"][0]
     assert (decision.arms, decision.rung, decision.models) == ({"models": "popular"}, "stored", (live_version(storage),))
-    assert found.exposures == [], "the answer is that of everybody"
+    assert [(exposure.unit, exposure.arm) for exposure in found.exposures] == [("u1", "popular")], "whether or not it was in time"
 
 
 def test_units_that_are_put_into_an_arm_by_hand_are_logged_as_such(published: tuple[Storage, Config]) -> None:

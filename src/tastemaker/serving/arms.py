@@ -27,7 +27,7 @@ from tastemaker.slates.sources import Shelf
 SEEDS = 2**63  # there are so many, from 0
 MOST = 4096  # combinations of arms that are remembered
 OWN = frozenset({"personal", "segment"})
-"""Rungs whose items depend on the arm. Below them everybody gets the same."""
+"""Rungs of answers that are made for one user."""
 _pack = msgspec.msgpack.Encoder().encode
 
 
@@ -39,10 +39,10 @@ class Way:
     shelf: Shelf = field(default_factory=Shelf)
 
     @property
-    def rungs(self) -> frozenset[str]:
-        """Where arms make a difference. A model that is nobody's own answers on the rung ``popular``."""
+    def of_strangers(self) -> tuple[str, int]:
+        """What the answers to people of whom nothing is known depend on: ways that agree in it give them the same."""
         model = self.shelf.model
-        return OWN | {"popular"} if model is not None and model.kind in IMPERSONAL else OWN
+        return self.version if model is not None and model.kind in IMPERSONAL else "", self.shelf.rules.cap
 
 
 @dataclass(frozen=True)
@@ -54,12 +54,17 @@ class Plan:
     arms: dict[str, str] = field(default_factory=dict)
     packed: bytes = b""  # the arms as a field of the decision
     own: bool = False  # stored slates are made in another way
-    lame: frozenset[str] = frozenset()  # experiments whose arm cannot be served now
+    lame: frozenset[str] = frozenset()  # experiments of which an arm, this one or another, cannot be served now
+    strangers: frozenset[str] = frozenset()  # experiments whose arms differ for people of whom nothing is known, too
     sticky: frozenset[str] = frozenset()  # experiments that keep whoever has met them
 
-    @property
-    def rungs(self) -> frozenset[str]:
-        return self.way.rungs | self.other.rungs if self.other is not None else self.way.rungs
+    def exposes(self, experiment: str, known: bool) -> bool:
+        """Whether an answer shows a unit what an experiment is about. It depends on the unit alone, and never on its arm:
+
+        if a model's misses, or a deadline that only one arm can pass, kept units out of one arm, the others would be compared
+        with a selection. While one arm cannot be served, nobody is exposed in any.
+        """
+        return experiment not in self.lame and (known or experiment in self.strangers)
 
 
 class Placed(NamedTuple):
@@ -101,6 +106,8 @@ class Arms:
         self.sticky = tuple(experiment for experiment in self.experiments.values() if experiment.sticky)
         self.ways = {(name, arm.name): self._try(arm) for name, found in self.experiments.items() for arm in found.arms}
         self.nobody = Placed(Plan(way))  # who is in no arm
+        self.broken_in = frozenset(name for (name, _), why in self.ways.items() if why)
+        self.strangers = frozenset(name for name, found in self.experiments.items() if self._differ_for_strangers(found))
         self._plans: dict[tuple[tuple[str, str], ...], Plan] = {(): self.nobody.plan}
 
     @property
@@ -148,22 +155,23 @@ class Arms:
         return plan
 
     def _planned(self, arms: dict[str, str]) -> Plan:
-        way, pair, lame = self.way, None, set()
+        way, pair = self.way, None
         for name, chosen in arms.items():
             experiment = self.experiments[name]
-            if any(
-                self.ways[name, arm.name] for arm in experiment.arms if experiment.kind == "interleaving" or arm.name == chosen
-            ):
-                lame.add(name)  # also where one half only of a pair is missing
-            elif experiment.kind == "interleaving":
-                pair = experiment
-            else:
+            if experiment.kind == "interleaving":
+                pair = pair if name in self.broken_in else experiment  # half a pair is none
+            elif not self.ways[name, chosen]:
                 way = self._with(way, next(arm for arm in experiment.arms if arm.name == chosen))
         way, other = (way, None) if pair is None else (self._with(way, pair.arms[0]), self._with(way, pair.arms[1]))
         packed = b"\xa4arms" + _pack(arms) if arms else b""
         own = other is not None or way.version != self.way.version or greedy(way.shelf.rules) != greedy(self.way.shelf.rules)
+        lame = self.broken_in & arms.keys()
         sticky = frozenset(name for name in arms if self.experiments[name].sticky and name not in lame)
-        return Plan(way, other, arms, packed, own, frozenset(lame), sticky)
+        return Plan(way, other, arms, packed, own, lame, self.strangers & arms.keys(), sticky)
+
+    def _differ_for_strangers(self, experiment: Experiment) -> bool:
+        arms = (arm for arm in experiment.arms if not self.ways[experiment.name, arm.name])
+        return len({self._with(self.way, arm).of_strangers for arm in arms}) > 1
 
     def _with(self, way: Way, arm: Arm) -> Way:
         """A way, changed by an arm. Raises ``LookupError`` where the arm's model is not loaded, and what settings raise."""

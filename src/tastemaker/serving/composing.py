@@ -29,7 +29,7 @@ class Answer(Struct, frozen=True, gc=False):
     made: int
     opening: bytes  # of the decision
     tail: bytes  # of the JSON
-    own: bool = False  # it came from a rung that the arms of an experiment do not share
+    known: bool = False  # something was known of the one who asked
 
 
 class Request(Struct, frozen=True, gc=False):
@@ -49,15 +49,14 @@ def composed(placed: Placed, request: Request, taste: Taste, wish: Wish) -> Answ
     opening = opening_of(
         request.user, way.version, made.rung, request.offset, request.reward, made.items, len(made.items), made.drawn
     )
-    return answer_of(placed, request, taste, made, opening)
+    return answer_of(placed, request, made, opening)
 
 
-def answer_of(placed: Placed, request: Request, taste: Taste, made: Composed, opening: bytes) -> Answer:
+def answer_of(placed: Placed, request: Request, made: Composed, opening: bytes) -> Answer:
     way = placed.plan.way
     body = body_of(made.items, way.shelf.catalogue)
     tail = tail_of(request.user, way.version, made.rung, made.note, body)
-    own = made.rung in placed.plan.rungs and (made.rung in OWN or bool(taste.history.items))
-    return Answer(made.rung, int(time.time() * 1000), opening, tail, own)
+    return Answer(made.rung, int(time.time() * 1000), opening, tail)
 
 
 def interleaved(placed: Placed, other: Way, request: Request, taste: Taste, wish: Wish) -> Answer:
@@ -72,7 +71,7 @@ def interleaved(placed: Placed, other: Way, request: Request, taste: Taste, wish
         seed=placed.seed, rung=made.rung, eligible=len({s.item for slate in slates for s in slate.items}),
         slots=drafted_slots(made.items, merged[3]),
     )  # fmt: skip
-    return answer_of(placed, request, taste, made, sealed(decision))
+    return answer_of(placed, request, made, sealed(decision))
 
 
 def merge(a: Composed, b: Composed, k: int, seed: int) -> tuple[tuple[Scored, ...], str, str, Drafted[str]]:

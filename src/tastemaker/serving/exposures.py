@@ -1,8 +1,9 @@
 """Exposures: that a unit has met the difference which an experiment makes, logged once for each unit and experiment.
 
-What is measured of a unit begins with its exposure. It is logged where an answer depends on the arm, in every arm alike: a unit
-that gets what everybody gets, as strangers do, adds nothing but noise. The id is made of what it says, so that two processes,
-or one that has forgotten, log the same event.
+What is measured of a unit begins with its exposure. It is logged with the first answer to somebody of whom something is known:
+strangers get what everybody gets, and add nothing but noise, unless the arms differ for them, too. Nothing that the arm does
+has a say in it (``Plan.exposes``). The id is made of what it says, so that two processes, or one that has forgotten, log the
+same event.
 """
 
 from __future__ import annotations
@@ -25,12 +26,12 @@ class Exposures:
         self._logged: dict[tuple[str, int, str], None] = {}
         self._lock = Lock()  # a log tells in a thread of its own that it failed
 
-    def of(self, placed: Placed, unit: str, moment: float) -> list[Packed]:
+    def of(self, placed: Placed, unit: str, moment: float, known: bool) -> list[Packed]:
         """The events that an answer adds to the log; ``moment``: epoch seconds of its decision."""
         return [
             Packed(unit, encode_event(exposure(found, unit, int(moment * 1000))))
             for found in placed.assignments
-            if found.experiment not in placed.plan.lame and self._new((found.experiment, found.version, unit))
+            if placed.plan.exposes(found.experiment, known) and self._new((found.experiment, found.version, unit))
         ]
 
     def forget(self, unit: str | None = None) -> None:

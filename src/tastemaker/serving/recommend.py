@@ -84,11 +84,7 @@ class Recommending:
             return None  # the careful way says what is wrong
         end, moment = HEAD.size + length, time.time()
         name = b"%b-%x" % (self.decisions.prefix, next(self._count))
-        opening = (
-            front[end:]
-            if placed is None
-            else self._in_arms(placed, user, front[end:], RUNG_NAMES[rung] in placed.plan.rungs, moment)
-        )
+        opening = front[end:] if placed is None else self._in_arms(placed, user, front[end:], True, moment)
         seconds = time.perf_counter() - began
         self.decisions.take(Packed(user, completed(opening, HOME, name, moment, seconds)), RUNG_NAMES[rung], seconds)
         return ANSWER % (name, age_of(made, moment), front[HEAD.size : end])
@@ -97,7 +93,7 @@ class Recommending:
         """The JSON of an answer; its decision is on its way to the log."""
         now = self.current.now
         placed = await self._placed(ask.user, ask.surface, now, began)
-        ready = await self._stored(ask, now, began, placed) if ask.category is None and placed.stored else None
+        ready = await self._stored(ask, now, began) if ask.category is None and placed.stored else None
         return self.finish(ask, ready or await self._from_history(ask, now, began, placed), began, placed)
 
     async def answer_session(self, ask: Ask, history: History, preferences: dict[str, float]) -> bytes:
@@ -105,7 +101,8 @@ class Recommending:
         began, now = time.perf_counter(), self.current.now
         placed = await self._placed(ask.session, ask.surface, now, began, session=True)
         answer = await self._in_time(now, ask, Taste(history, preferences), began, placed)  # a session may bear a user's id:
-        return self.finish(ask, answer, began, placed)  # no stored slate for it
+        known = bool(history.items or preferences)  # no stored slate for it
+        return self.finish(ask, replace(answer, known=known), began, placed)
 
     # ── experiments ─────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -127,16 +124,15 @@ class Recommending:
                 self._failed(error)
         return self._place(unit, surface, segment, now, began, kept)
 
-    def _in_arms(self, placed: Placed, unit: str, opening: bytes, own: bool, moment: float) -> bytes:
-        """The decision with its arms. Where the answer depends on them, the unit's exposure goes to the log before it."""
+    def _in_arms(self, placed: Placed, unit: str, opening: bytes, known: bool, moment: float) -> bytes:
+        """The decision with its arms. Where the unit meets an experiment in it, the exposure goes to the log before it."""
         if not placed.assignments:
             return opening
-        if own:
-            fresh = self.exposures.of(placed, unit, moment)
-            for event in fresh:
-                self.decisions.beside(event)
-            if fresh and placed.sticky:
-                self.pool.submit(self._keep, {keys.arm(name, unit): value for name, value in placed.sticky.items()})
+        fresh = self.exposures.of(placed, unit, moment, known)
+        for event in fresh:
+            self.decisions.beside(event)
+        if fresh and placed.sticky:
+            self.pool.submit(self._keep, {keys.arm(name, unit): value for name, value in placed.sticky.items()})
         return with_arms(opening, placed.plan.packed)
 
     def _keep(self, met: dict[str, bytes]) -> None:
@@ -171,7 +167,7 @@ class Recommending:
             telemetry.log.error("online_store_failed", error=str(error), times=self._failures)
             self._told, self._failures = moment, 0
 
-    async def _stored(self, ask: Ask, now: Now, began: float, placed: Placed) -> Answer | None:
+    async def _stored(self, ask: Ask, now: Now, began: float) -> Answer | None:
         """The stored slate, where it is up to date and answers the request."""
         version = now.bundle.version
         try:
@@ -180,13 +176,13 @@ class Recommending:
             if front is None or (mark is not None and states.offset_of(mark) > front.offset):
                 return None
             if ask.k == front.count and not ask.exclude and front.stamp == now.catalogue.stamp:
-                return Answer(front.rung, front.made, front.opening, front.tail, front.rung in placed.plan.rungs)
+                return Answer(front.rung, front.made, front.opening, front.tail, known=True)
             (whole,) = await self._read((keys.whole(version, ask.user),), began)
         except Exception as error:
             self._failed(error)
             return None
         picked = self._pick(ask, now, front.rung, whole)
-        return replace(picked, own=front.rung in placed.plan.rungs) if picked is not None else None
+        return replace(picked, known=True) if picked is not None else None
 
     def _pick(self, ask: Ask, now: Now, rung: str, whole: bytes | None, note: str = "") -> Answer | None:
         """The first ``k`` items of the whole stored slate that may be shown; None when it holds too few."""
@@ -221,7 +217,8 @@ class Recommending:
             state = states.unpack(packed) if packed is not None else state
         except Exception as error:
             self._failed(error)
-        return await self._in_time(now, ask, Taste(state.history, state.preferences), began, placed, state.offset, whole)
+        made = await self._in_time(now, ask, Taste(state.history, state.preferences), began, placed, state.offset, whole)
+        return replace(made, known=state.offset >= 0 or whole is not None)
 
     async def _in_time(
         self, now: Now, ask: Ask, taste: Taste, began: float, placed: Placed, offset: int = -1, whole: bytes | None = None
@@ -259,7 +256,7 @@ class Recommending:
         """Gives the decision to the log and the answer to the caller."""
         name, moment = b"%b-%x" % (self.decisions.prefix, next(self._count)), time.time()
         place, seconds = place_of(ask.surface, ask.session), time.perf_counter() - began
-        opening = self._in_arms(placed, ask.user, answer.opening, answer.own, moment)
+        opening = self._in_arms(placed, ask.user, answer.opening, answer.known, moment)
         self.decisions.take(Packed(ask.user, completed(opening, place, name, moment, seconds)), answer.rung)
         return ANSWER % (name, age_of(answer.made, moment), answer.tail)
 
