@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from dataclasses import fields
 from pathlib import Path
 
@@ -14,12 +15,14 @@ from tastemaker.config.experimenting import usual_metrics
 from tastemaker.domain import AnyEvent, Decision, Erase, Experiment, Exposure, Interaction, Slot, View
 from tastemaker.errors import InputError
 from tastemaker.experiments.moments import Moments
-from tastemaker.experiments.reporting import decode, report
+from tastemaker.experiments.reporting import decode, encode, report
 from tastemaker.experiments.verdicts import Data
 from tastemaker.features.rewards import DAY
 from tastemaker.monitoring.results import record
 from tastemaker.pipelines.catalog import pipeline
 from tastemaker.pipelines.experiments.measure import measured
+from tastemaker.pipelines.experiments.page import page
+from tastemaker.pipelines.experiments.report import lines
 from tastemaker.pipelines.local import run_pipeline
 from tastemaker.storage import connect
 from tastemaker.storage.archive import archive
@@ -170,13 +173,20 @@ def test_a_result_that_another_process_has_just_made_is_not_made_again_and_a_wro
         storage.log.append(world(5)).result()
         one, other = Follower(storage, config), Follower(storage, config)
         assert (one.step(NOW), other.step(NOW + 10_000), other.step(NOW + 20_000), one.step(NOW + 30_000)) == (2, 0, 2, 0)
-        assert storage.tables.results.newest("wrong") is None
+        with pytest.raises(InputError, match="experiment 'wrong'"):
+            run_pipeline(storage, config, pipeline("experiments"), now=NOW)
+        made = {name: storage.tables.results.newest(name, source="lake") is not None for name in ("cards", "merged", "wrong")}
+        assert made == {"cards": True, "merged": True, "wrong": False}
 
 
 def test_a_report_names_the_rewards_and_says_when_they_have_changed_meanwhile() -> None:
     same = report(AB, Data({}, 0, {}, reward="2", answers={"2": 7}), "lake", 1)
     assert (same.reward, same.answers, same.warnings) == ("2", {"2": 7}, ())
-    (changed,) = report(AB, Data({}, 0, {}, reward="2", answers={"2": 7, "1": 1200}), "lake", 1).warnings
+    made = report(AB, Data({}, 0, {}, reward="2", answers={"2": 7, "1": 1200}), "lake", 1)
+    (changed,) = made.warnings
+    assert decode(encode(made)) == made
+    assert f"warning</span>: {html.escape(changed)}" in page(made)
+    assert f"[bold yellow]warning[/] {changed}" in list(lines(made))
     assert changed.startswith("the rewards have changed while it ran: answers were given 1,200 under '1', 7 under '2'.")
     assert "counted by '2' throughout" in changed
     (other,) = report(AB, Data({}, 0, {}, reward="2", answers={"1": 3}), "lake", 1).warnings

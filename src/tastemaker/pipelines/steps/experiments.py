@@ -6,6 +6,7 @@ from typing import Any
 
 from tastemaker.config import Config
 from tastemaker.domain import Experiment
+from tastemaker.errors import InputError
 from tastemaker.experiments.reporting import Report
 from tastemaker.monitoring.results import record
 from tastemaker.pipelines.experiments.measure import measured
@@ -14,14 +15,24 @@ from tastemaker.storage import Storage
 
 
 def experiments(storage: Storage, config: Config, window: Window, progress: Progress) -> Outcome:
-    """Measures each from the lake, of events up to the window's end; those that ended within the window, too."""
+    """Measures each from the lake, of events up to the window's end; those that ended within the window, too.
+
+    Raises ``InputError`` for one that asks for what the configuration does not know, after all others are measured.
+    """
     wanted = [experiment for experiment in storage.tables.experiments.all() if concerns(experiment, window)]
     found: dict[str, Any] = {}
     alpha = config.experiments.alpha
+    wrong: InputError | None = None
     for done, experiment in enumerate(wanted):
         progress(done, len(wanted), experiment.name)
-        data = measured(storage, config, experiment, window.end)
+        try:
+            data = measured(storage, config, experiment, window.end)
+        except InputError as error:
+            wrong = wrong or error
+            continue
         found[experiment.name] = summary(record(storage, experiment, data, "lake", window.end, alpha))
+    if wrong is not None:
+        raise wrong
     return Outcome({"experiments": found})
 
 
