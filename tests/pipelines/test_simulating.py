@@ -17,7 +17,7 @@ from api import api, logged
 from tastemaker.cli import app
 from tastemaker.cli.simulating import report
 from tastemaker.cli.simulating.doors import Call, Outside
-from tastemaker.cli.simulating.platform import DAY
+from tastemaker.cli.simulating.platform import DAY, answer_of
 from tastemaker.cli.simulating.run import life, lived, of_server, warm
 from tastemaker.cli.simulating.study import Plan, Study, begun, study, twice, versus
 from tastemaker.config import Config, Connect, Evaluate, Train
@@ -108,6 +108,7 @@ def test_the_report_holds_the_estimate_beside_the_truth(compared: Study) -> None
     assert any("the truth is +" in line for line in lines)
     page = report.page(compared)
     assert page.count("<polyline") == 5
+    assert page.count('fill="none" stroke="#1f2933"') == 1, "the truth, beside the estimate"
     assert all(line.split(":")[0] in page for line in lines)
 
 
@@ -136,6 +137,18 @@ def test_a_running_server_can_be_used_by_simulated_people(published: tuple[Stora
         Outside("localhost:8000")
 
 
+def test_a_server_without_a_model_can_be_used_and_what_is_no_server_of_ours_is_told(storage: Storage, home: Config) -> None:
+    with api(storage, home) as server:
+        door = Outside(server.base)
+        days = of_server(door, World(changed(SMALL, users=60), 1), 1, 1, 10, quiet)
+        door.close()
+    assert days[0].visits > 10
+    with pytest.raises(Unavailable, match="is it a tastemaker server"):
+        answer_of(b"<html>")
+    with pytest.raises(Unavailable, match="is it a tastemaker server"):
+        answer_of(b"{}")
+
+
 def test_the_command_tells_all_numbers_and_refuses_what_is_no_experiment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TASTEMAKER_CONNECT__HOME", f'"{tmp_path / "home"}"')
     small = ("--users", "200", "--items", "120", "--days", "1", "--warm", "5")
@@ -149,19 +162,40 @@ def test_the_command_tells_all_numbers_and_refuses_what_is_no_experiment(tmp_pat
         CliRunner().invoke(app, ["simulate", "--days", "0"], catch_exceptions=False)
 
 
-@pytest.mark.nightly
-def test_a_frozen_model_loses_against_one_that_is_trained_every_day(tmp_path: Path) -> None:
-    """Through the real API, in process: serve, click, log, apply, train, publish. Pairs share world and luck.
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        (("--model", "alss"), 'did you mean "als"'),
+        (("--experiment", "frozen"), "is no file"),
+        (("--policy", "still", "--experiment", "frozen-vs-daily"), "--policy"),
+        (("--html", "nowhere/at/all.html"), "--html"),
+        (("--url", "http://127.0.0.1:9", "--html", "all.html"), "--html"),
+        (("--url", "http://127.0.0.1:9", "--experiment", "frozen-vs-daily"), "--experiment"),
+        (("--url", "http://127.0.0.1:9", "--model", "als"), "--model"),
+        (("--url", "http://127.0.0.1:9", "--policy", "daily"), "--policy"),
+    ],
+)
+def test_the_command_refuses_at_once_what_it_would_not_heed(given: tuple[str, ...], named: str) -> None:
+    with pytest.raises(InputError, match=named):
+        CliRunner().invoke(app, ["simulate", *given], catch_exceptions=False)
 
-    Measured from the fifth day on: -4.1, -6.3 and -3.9 %. A prototype whose frozen model knew no newer histories lost 8 to 11 %;
-    here a frozen model still answers from each user's newest events, so the bound is 3 % for the mean, and below 0 for each pair.
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_a_platform_that_stands_still_loses_against_one_that_learns_every_day(tmp_path: Path, seed: int) -> None:
+    """Through the real API, in process: serve, click, log, apply, train, publish. The three lives share world and luck.
+
+    Two things keep a platform fresh: new models, and users' newest events on the old one. Without either the loss is of the size
+    that a world without a platform shows, whose frozen model knew no newer histories (8 to 11 %). Where the model alone is
+    frozen, folding in gives most of it back; that is a smaller loss, so its bound is a smaller one.
+    Measured from the fifth day on: still -12.7, -11.0 and -10.0 %; frozen -4.1, -6.3 and -3.9 %.
     """
     settings = WorldSettings(users=800, items=300, births=25.0, newcomers=20.0)
-    losses = []
-    for seed in (1, 2, 3):
-        plan = Plan(days=12, warm=8, seed=seed, world=settings)
-        daily = study(config_of(tmp_path / "daily"), plan, quiet).alone["daily"]
-        frozen = study(config_of(tmp_path / "frozen"), changed(plan, policy="frozen"), quiet).alone["frozen"]
-        losses.append(frozen.clicks_since(4) / daily.clicks_since(4) - 1)
-    assert np.mean(losses) <= -0.03, losses
-    assert max(losses) < 0, losses
+    plan = Plan(days=12, warm=8, seed=seed, world=settings)
+    clicks = {}
+    for policy in ("daily", "frozen", "still"):
+        one = study(config_of(tmp_path / policy), changed(plan, policy=policy), quiet).alone[policy]
+        clicks[policy] = one.clicks_since(4)
+    losses = {policy: clicks[policy] / clicks["daily"] - 1 for policy in ("frozen", "still")}
+    assert losses["still"] <= -0.05, losses
+    assert losses["still"] < losses["frozen"] <= -0.02, losses

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 from msgspec.structs import replace
 from rich.markup import escape
 from rich.table import Table
@@ -34,8 +35,8 @@ MODELS = ("popular", "als")
 @click.option("-k", default=10, show_default=True, help="Length of the lists.")
 @click.option("--model", "models", multiple=True, help="A kind to train; may be given several times. [default: popular, als]")
 @click.option(
-    "--policy", type=click.Choice(["daily", "frozen"]), default="daily", show_default=True,
-    help="Train every day, or never after the first time.",
+    "--policy", type=click.Choice(["daily", "frozen", "still"]), default="daily", show_default=True,
+    help="Train every day, never after the first time, or not even apply what people do.",
 )  # fmt: skip
 @click.option("--experiment", help="frozen-vs-daily, two kinds of models as popular-vs-als, or a JSON or TOML file.")
 @click.option("--url", help="Simulate the users of this running server instead. Its platform keeps their events.")
@@ -54,6 +55,7 @@ def simulate(context: click.Context, /, **given: Any) -> None:
 
     from tastemaker.simulation.settings import WorldSettings
 
+    check(context, given)
     quiet = given["quiet"] or given["as_json"]
     settings = WorldSettings(users=given["users"], items=given["items"], births=given["births"])
     if given["url"]:
@@ -84,6 +86,24 @@ def simulate(context: click.Context, /, **given: Any) -> None:
         console.print(f"page: {escape(str(given['page']))}", soft_wrap=True)
 
 
+def check(context: click.Context, given: Mapping[str, Any]) -> None:
+    """Refuses at once what would be left unheard, or come to nothing after minutes."""
+    from tastemaker.errors import InputError, did_you_mean
+    from tastemaker.models import MODELS as KNOWN
+
+    alone = {"experiment": "--experiment", "policy": "--policy", "models": "--model", "page": "--html"}
+    for name, option in alone.items() if given["url"] else ():
+        if context.get_parameter_source(name) is not ParameterSource.DEFAULT:
+            raise InputError(option, given[name], "is for a platform of the simulation's own: leave it out, or --url")
+    if given["experiment"] and context.get_parameter_source("policy") is not ParameterSource.DEFAULT:
+        raise InputError("--policy", given["policy"], "is what the arms of --experiment say: leave one of the two out")
+    for kind in given["models"]:
+        if kind not in KNOWN:
+            raise InputError("--model", kind, f"there is no such kind; {did_you_mean(kind, KNOWN)}")
+    if given["page"] is not None and not given["page"].absolute().parent.is_dir():
+        raise InputError("--html", str(given["page"]), "is in a folder that is not there: make it first")
+
+
 def settled(config: Config, models: Sequence[str]) -> Config:
     """The user's configuration, with stores and models of the simulation's own."""
     home = replace(config.connect, home=str(config.home / FOLDER))
@@ -108,8 +128,10 @@ def experiment_of(text: str) -> Experiment:
     if text == "frozen-vs-daily":
         return frozen_vs_daily()
     one, versus_, other = text.partition("-vs-")
-    if not versus_ or Path(text).exists():
+    if Path(text).exists():
         return converted(read(Path(text)))
+    if not versus_:
+        raise InputError("--experiment", text, "is no file: give frozen-vs-daily, two kinds as popular-vs-als, or a file's path")
     for kind in (one, other):
         if kind not in KNOWN:
             raise InputError("--experiment", text, f"there is no model of kind {kind!r}; {did_you_mean(kind, KNOWN)}")
@@ -120,13 +142,8 @@ def at_server(given: Mapping[str, Any], settings: Any, quiet: bool) -> list[Day]
     """Days at somebody's server."""
     from tastemaker.cli.simulating.doors import Outside
     from tastemaker.cli.simulating.run import of_server
-    from tastemaker.errors import InputError
     from tastemaker.simulation.world import World
 
-    if given["experiment"]:
-        raise InputError(
-            "--experiment", given["experiment"], "needs a platform of its own, whose truth can be lived: leave out --url"
-        )
     door = Outside(given["url"], given["key"])
     try:
         with bar("simulating", quiet) as show:

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from msgspec import Struct
 
 from tastemaker.cli.simulating.doors import Call, Door
+from tastemaker.errors import Unavailable
 from tastemaker.simulation.world import Responses, Visits, World
 
 DAY = 86_400_000
@@ -38,11 +39,18 @@ class Answer(Struct):
 
     decision: str
     rung: str
-    model: str
     items: list[Place]
 
 
-_answer = msgspec.json.Decoder(Answer).decode
+_decode = msgspec.json.Decoder(Answer).decode
+
+
+def answer_of(body: bytes) -> Answer:
+    """Raises ``Unavailable`` for what no platform answers."""
+    try:
+        return _decode(body)
+    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+        raise Unavailable(f"the server's answer is not one of recommendations ({error}): is it a tastemaker server?") from None
 
 
 def user_of(number: int) -> str:
@@ -80,7 +88,7 @@ class Platform:
     def lists(self, world: World, visits: Visits, k: int) -> Ints:
         """(visits, k) items as the server orders them; -1 where it gave none, or one that is not of the world."""
         calls = [Call("GET", f"/v1/users/{user_of(user)}/recommendations?k={k}") for user in visits.users.tolist()]
-        self.asked = [_answer(body) for body in self.door.all(calls)]
+        self.asked = [answer_of(body) for body in self.door.all(calls)]
         made = np.full((len(calls), k), -1, np.int64)
         for row, answer in enumerate(self.asked):
             numbers = [number_of(place.item) for place in answer.items[:k]]

@@ -13,6 +13,7 @@ from tastemaker.experiments.verdicts import Verdict, judge, told
 from tastemaker.pipelines.replay_report import COLOURS, STYLE
 
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 860, 320, 56, 170, 14, 34
+ROW = 34  # height of a treatment in the plot of estimates
 
 
 def ways(found: Study) -> dict[str, Lived]:
@@ -73,7 +74,7 @@ def page(found: Study) -> str:
     """The whole page."""
     title = f"{found.plan.days} days of {found.plan.world.users:,} simulated users"
     lines = "\n".join(f"<li>{html.escape(line)}</li>" for line in compared(found))
-    verdicts = f"<h2>The experiment, and the truth</h2>\n<ul>\n{lines}\n</ul>\n" if lines else ""
+    verdicts = f"<h2>The experiment, and the truth</h2>\n<ul>\n{lines}\n</ul>\n{beside(found)}\n" if lines else ""
     return (
         f'<!doctype html>\n<html lang="en">\n<head><meta charset="utf-8"><title>{title}</title><style>{STYLE}</style></head>\n'
         f"<body>\n<h1>{title}</h1>\n<p>Seed {found.plan.seed}. Every way of life begins with the same platform, the same people "
@@ -93,6 +94,36 @@ def table(found: Study) -> str:
         for number, day in enumerate(one.days, 1)
     )
     return f"<table><thead><tr>{head}</tr></thead>\n<tbody>\n{rows}\n</tbody></table>"
+
+
+def beside(found: Study) -> str:
+    """For each treatment its interval, its estimate as a dot, and the truth as a ring, on one axis of relative change."""
+    rows = [(verdict.arm, of_arm(found, verdict)) for verdict in estimates(found)]
+    every = [value for _, row in rows for name in ("estimate", "low", "high", "truth") if (value := row[name]) is not None]
+    far = 1.1 * max((abs(value) for value in every if np.isfinite(value)), default=0.0) or 0.01
+
+    def x(value: float) -> float:
+        return LEFT + (WIDTH - LEFT - RIGHT) * (value + far) / (2 * far)
+
+    bottom = ROW * len(rows) + TOP
+    parts = [f'<svg role="img" aria-label="estimates and truth" viewBox="0 0 {WIDTH} {bottom + BOTTOM}">']
+    for share in (-1.0, -0.5, 0.0, 0.5, 1.0):
+        at, colour = x(share * far), "#e4e7eb" if share else "#52606d"
+        parts.append(f'<line x1="{at:.1f}" x2="{at:.1f}" y1="{TOP}" y2="{bottom}" stroke="{colour}"/>')
+        label = f"{100 * share * far:+.1f} %" if share else "0"
+        parts.append(f'<text x="{at:.1f}" y="{bottom + 20}" text-anchor="middle" fill="#52606d">{label}</text>')
+    for number, (name, row) in enumerate(rows):
+        y, colour = TOP + ROW * (number + 0.5), COLOURS[number % len(COLOURS)]
+        if row["low"] is not None and row["high"] is not None:
+            ends = f'x1="{x(row["low"]):.1f}" x2="{x(row["high"]):.1f}"'
+            parts.append(f'<line {ends} y1="{y}" y2="{y}" stroke="{colour}" stroke-width="3"/>')
+        if row["estimate"] is not None:
+            parts.append(f'<circle cx="{x(row["estimate"]):.1f}" cy="{y}" r="4" fill="{colour}"/>')
+        if np.isfinite(row["truth"]):
+            parts.append(f'<circle cx="{x(row["truth"]):.1f}" cy="{y}" r="7" fill="none" stroke="#1f2933" stroke-width="2"/>')
+        parts.append(f'<text x="{WIDTH - RIGHT + 10}" y="{y + 4}" fill="{colour}">{html.escape(name)}</text>')
+    legend = "<p>Clicks against the control: the line is the interval, the dot the estimate, the ring the truth.</p>"
+    return "\n".join([*parts, "</svg>", legend])
 
 
 def plot(found: Study) -> str:

@@ -45,14 +45,17 @@ def unwatched(_experiment: Experiment, _tally: Tally) -> None:
 
 @dataclass(frozen=True)
 class Plan:
-    """``policy`` is that of lives without an experiment: training every day, or never after the first time."""
+    """``policy`` is that of lives without an experiment: ``daily`` trains every day, ``frozen`` never after the first time, and
+
+    ``still`` does not even apply what people do: everybody meets the slates of the first day.
+    """
 
     days: int = 7
     warm: int = 10
     k: int = 10
     seed: int = 1
     world: WorldSettings = field(default_factory=WorldSettings)
-    policy: Literal["daily", "frozen"] = "daily"
+    policy: Literal["daily", "frozen", "still"] = "daily"
     experiment: Experiment | None = None  # an arm's model may be a kind, or "frozen"
 
     def __post_init__(self) -> None:
@@ -157,7 +160,7 @@ class Part:
 def ways_of(plan: Plan) -> dict[str, Experiment]:
     """By name, the experiment that runs in each way of going on; where everybody has one arm, both arms are that one."""
     if plan.experiment is None:
-        return {plan.policy: twice(Arm(plan.policy, model=FROZEN if plan.policy == "frozen" else ""))}
+        return {plan.policy: twice(Arm(plan.policy, model="" if plan.policy == "daily" else FROZEN))}
     for arm in plan.experiment.arms:
         if arm.name == TOGETHER:
             raise InputError("arm.name", arm.name, "is what the life with all arms is called: choose another name")
@@ -179,6 +182,7 @@ def go_on(one: Life, plan: Plan, experiment: Experiment, progress: Told, watch: 
     running = begun(one.storage, experiment)
     trains = any(not arm.model for arm in running.arms)
     one.settle()
+    one.hears = plan.experiment is not None or plan.policy != "still"
     tally = Tally()
     one.platform.heard += [tally.hear, lambda *_: watch(running, tally)]
     days = []
