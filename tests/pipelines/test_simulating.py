@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
 import time
 from collections import Counter
 from dataclasses import replace as changed
@@ -13,7 +16,8 @@ import pytest
 from click.testing import CliRunner
 from msgspec.structs import replace
 
-from api import api, logged
+from api import api, eventually, logged
+from processes import INTERRUPTED, environment
 from tastemaker.cli import app
 from tastemaker.cli.simulating import report
 from tastemaker.cli.simulating.doors import Call, Outside
@@ -178,6 +182,19 @@ def test_the_command_tells_all_numbers_and_refuses_what_is_no_experiment(tmp_pat
 def test_the_command_refuses_at_once_what_it_would_not_heed(given: tuple[str, ...], named: str) -> None:
     with pytest.raises(InputError, match=named):
         CliRunner().invoke(app, ["simulate", *given], catch_exceptions=False)
+
+
+def test_an_interrupted_simulation_says_that_it_begins_anew_and_the_next_one_does(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    command = [sys.executable, "-m", "tastemaker", "simulate", "--quiet", "--users", "200", "--items", "120", "--days", "1"]
+    with subprocess.Popen(command, env=environment(home), cwd=tmp_path, stderr=subprocess.PIPE, text=True) as child:
+        assert eventually((home / "simulation" / "start").is_dir)
+        child.send_signal(signal.SIGINT)
+        _, errors = child.communicate(timeout=30)
+    assert child.returncode in INTERRUPTED
+    assert errors.strip() == "stopped; the same command begins anew"
+    done = subprocess.run([*command, "--json"], env=environment(home), cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout)["ways"]["daily"]["days"][0]["visits"] > 50
 
 
 @pytest.mark.nightly

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from rich.table import Table
 from tastemaker.cli.session import bar, configuration, console
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from tastemaker.cli.simulating.run import Day
     from tastemaker.cli.simulating.study import Plan, Study
@@ -72,7 +73,7 @@ def simulate(context: click.Context, /, **given: Any) -> None:
     experiment = experiment_of(given["experiment"]) if given["experiment"] else None
     plan = Plan(given["days"], given["warm"], given["k"], given["seed"], settings, given["policy"], experiment)
     config = with_kinds(config, plan)
-    with bar("simulating", quiet) as show:
+    with anew(), bar("simulating", quiet) as show:
         found = study(config, plan, show)
     if given["page"] is not None:
         from tastemaker.pipelines.replay_report import write_text
@@ -84,6 +85,16 @@ def simulate(context: click.Context, /, **given: Any) -> None:
     show_study(found)
     if given["page"] is not None:
         console.print(f"page: {escape(str(given['page']))}", soft_wrap=True)
+
+
+@contextmanager
+def anew() -> Iterator[None]:
+    """Says of an interruption what is true of this command: unlike others it does not go on where it was."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        click.echo("\nstopped; the same command begins anew", err=True)
+        raise click.exceptions.Exit(130) from None
 
 
 def check(context: click.Context, given: Mapping[str, Any]) -> None:
@@ -146,7 +157,7 @@ def at_server(given: Mapping[str, Any], settings: Any, quiet: bool) -> list[Day]
 
     door = Outside(given["url"], given["key"])
     try:
-        with bar("simulating", quiet) as show:
+        with anew(), bar("simulating", quiet) as show:
             return of_server(door, World(settings, given["seed"]), given["days"], given["warm"], given["k"], show)
     finally:
         door.close()
