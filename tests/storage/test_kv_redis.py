@@ -119,7 +119,7 @@ def test_a_server_that_hangs_is_unavailable_within_the_timeout_and_comes_back_by
         assert {type(error) for error in found} == {Unavailable}
         assert "no answer within 0.3 s" in str(found[0])
         assert str(server.port) in str(found[0])
-        assert 0.25 < time.monotonic() - began < 1.0
+        assert 0.25 < time.monotonic() - began < 5.0  # together: one after the other they would take twenty
         for _ in range(5):
             with pytest.raises(Unavailable):
                 await kv.fetch(["a"])
