@@ -66,10 +66,14 @@ def arm_of(text: str) -> dict[str, Any]:
 
 
 def evened(arms: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Arms without a share take even ones."""
-    if any("weight" in arm for arm in arms):
-        return arms
-    return [arm | {"weight": 1 / len(arms)} for arm in arms]
+    """Arms without a share take even parts of what the others leave.
+
+    >>> [arm["weight"] for arm in evened([{"name": "a"}, {"name": "b", "weight": 0.5}, {"name": "c"}])]
+    [0.25, 0.5, 0.25]
+    """
+    left = 1 - sum(arm.get("weight", 0.0) for arm in arms)
+    even = left / max(1, sum("weight" not in arm for arm in arms))
+    return [arm if "weight" in arm or even <= 0 else arm | {"weight": even} for arm in arms]
 
 
 def pairs(option: str, texts: Sequence[str]) -> list[tuple[str, str]]:
